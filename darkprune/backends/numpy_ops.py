@@ -1,0 +1,306 @@
+"""The primitives in numpy: the reference against which every other backend is judged.
+
+Readable and correct first. Convolutions gather their taps into columns and multiply by BLAS (im2col).
+"""
+
+from typing import Any, Sequence, Tuple
+
+import numpy as np
+
+from darkprune.backends.base import Builder
+from darkprune.darknet.dialect import deviation
+from darkprune.ops.activations import activate
+
+COLUMN_FLOATS = 64 * 2**20 // 4  # bound of the column buffer, 64 MB; larger maps go in bands of rows
+
+
+def _per_channel(values):
+    return np.asarray(values, np.float32).reshape(1, -1, 1, 1)
+
+
+def _outputs(length, padding, size, stride):
+    """Number of windows along an axis, `padding` in total; below 1 if none fits."""
+    return (length + padding - size) // stride + 1
+
+
+def _canvas(x, top, left, height, width, fill):
+    """`x` placed at (top, left) of a height x width map of `fill`, cut where it sticks out; maybe `x` itself."""
+    if top == 0 and left == 0 and height <= x.shape[2] and width <= x.shape[3]:
+        return x
+    rows, columns = min(x.shape[2], height - top), min(x.shape[3], width - left)
+    canvas = np.full(x.shape[:2] + (height, width), fill, np.float32)
+    canvas[:, :, top : top + rows, left : left + columns] = x[:, :, :rows, :columns]
+    return canvas
+
+
+def _taps(start, count, stride):
+    """The slice that takes `count` cells, `stride` apart, from `start` on."""
+    return slice(start, start + (count - 1) * stride + 1, stride)
+
+
+def _space_to_depth(x, s):
+    n, c, h, w = x.shape
+    cells = x.reshape(n, c, h // s, s, w // s, s)
+    return cells.transpose(0, 3, 5, 1, 2, 4).reshape(n, c * s * s, h // s, w // s)
+
+
+def _depth_to_space(x, s):
+    n, c, h, w = x.shape
+    cells = x.reshape(n, s, s, c // (s * s), h, w)
+    return cells.transpose(0, 3, 4, 1, 5, 2).reshape(n, c // (s * s), h * s, w * s)
+
+
+def _fold(combine, x, size, stride, out):
+    """Windows of size x size combined by an associative ufunc: along the rows first, then down the columns."""
+    (sy, sx), (oh, ow) = stride, out
+    rows = x[:, :, :, _taps(0, ow, sx)].copy()
+    for i in range(1, size):
+        combine(rows, x[:, :, :, _taps(i, ow, sx)], out=rows)
+    result = rows[:, :, _taps(0, oh, sy)].copy()
+    for i in range(1, size):
+        combine(result, rows[:, :, _taps(i, oh, sy)], out=result)
+    return result
+
+
+class NumpyBuilder(Builder):
+    """Tensors are float32 numpy arrays [N,C,H,W], possibly views: treat them as read-only.
+
+    One column buffer is kept and used by every convolution, so a builder serves one thread.
+    """
+
+    backend = "numpy"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super(NumpyBuilder, self).__init__(*args, **kwargs)
+        self._buffer = np.empty(0, np.float32)
+
+    # Convolution.
+
+    def conv2d(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        stride: Tuple[int, int] = (1, 1),
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> np.ndarray:
+        weight = np.asarray(weight, np.float32)
+        n, depth, kh, kw = weight.shape
+        c, h, w = x.shape[1:]
+        if groups < 1 or depth * groups != c or n % groups:
+            shapes = "conv2d of {} channels, weights {}, groups {}".format(c, weight.shape, groups)
+            raise self.unsupported(shapes, "groups must divide both the channels and the filters")
+        reach_y, reach_x = dilation * (kh - 1) + 1, dilation * (kw - 1) + 1
+        oh = _outputs(h, 2 * padding, reach_y, stride[0])
+        ow = _outputs(w, 2 * padding, reach_x, stride[1])
+        if oh < 1 or ow < 1:
+            raise self.unsupported("a {}x{} kernel on a {}x{} map".format(kh, kw, h, w))
+        pointwise = kh == kw == 1
+        if pointwise and self.dialect.name == "pjreddie" and (tuple(stride) != (1, 1) or padding):
+            x, stride, padding = self._reinterpret(x, groups, oh, ow), (1, 1), 0
+        if not (pointwise and padding == 0 and tuple(stride) == (1, 1)):
+            height, width = (oh - 1) * stride[0] + reach_y, (ow - 1) * stride[1] + reach_x
+            x = _canvas(x, padding, padding, height, width, 0)
+        if groups == c:
+            return self._depthwise(x, weight, stride, dilation, (oh, ow))
+        return self._gemm(x, weight, stride, dilation, groups, (oh, ow))
+
+    def _reinterpret(self, x, groups, oh, ow):
+        """The input as pjreddie's GEMM reads it: each group's buffer taken as rows of oh * ow values."""
+        n, c, h, w = x.shape
+        if oh * ow > h * w:
+            hint = "pjreddie's reader reads past the end of the image here; its numbers are undefined"
+            raise self.unsupported("a 1x1 convolution that enlarges {}x{} to {}x{}".format(h, w, oh, ow), hint)
+        runs = np.ascontiguousarray(x).reshape(n, groups, -1)
+        return runs[:, :, : c // groups * oh * ow].reshape(n, c, oh, ow)
+
+    def _depthwise(self, x, weight, stride, dilation, out):
+        """One channel per group: a product per channel is no matrix product, so taps are accumulated."""
+        (n, c), (filters, _, kh, kw), (oh, ow) = x.shape[:2], weight.shape, out
+        taps = weight.reshape(1, c, filters // c, kh, kw, 1, 1)
+        total = np.zeros((n, c, filters // c, oh, ow), np.float32)
+        product = np.empty_like(total)
+        for ky in range(kh):
+            for kx in range(kw):
+                cells = x[:, :, None, _taps(ky * dilation, oh, stride[0]), _taps(kx * dilation, ow, stride[1])]
+                np.multiply(cells, taps[:, :, :, ky, kx], out=product)
+                total += product
+        return total.reshape(n, filters, oh, ow)
+
+    def _gemm(self, x, weight, stride, dilation, groups, out):
+        """Weights times columns, image by image, band of rows by band, group by group.
+
+        np.dot per group rather than a stacked matmul, which does without BLAS before numpy 1.16.
+        """
+        (filters, depth, kh, kw), (oh, ow) = weight.shape, out
+        matrices = weight.reshape(groups, filters // groups, depth * kh * kw)
+        result = np.empty((x.shape[0], groups, filters // groups, oh, ow), np.float32)
+        direct = kh == kw == 1 and tuple(stride) == (1, 1)  # the map is its own columns
+        band = oh if direct else max(1, min(oh, COLUMN_FLOATS // (x.shape[1] * kh * kw * ow)))
+        for image, target in zip(x, result):
+            for top in range(0, oh, band):
+                rows = min(band, oh - top)
+                if direct:
+                    columns = image[:, :oh, :ow]
+                else:
+                    part = image[:, top * stride[0] :]
+                    columns = self._columns(part, (kh, kw), stride, dilation, (rows, ow))
+                columns = columns.reshape(groups, depth * kh * kw, rows * ow)
+                for j in range(groups):
+                    target[j, :, top : top + rows] = np.dot(matrices[j], columns[j]).reshape(-1, rows, ow)
+        return result.reshape(x.shape[0], filters, oh, ow)
+
+    def _columns(self, image, kernel, stride, dilation, out):
+        """[c, kh, kw, rows, ow]: for every tap of the kernel, the cells it meets; lives until the next call."""
+        (kh, kw), (rows, ow) = kernel, out
+        shape = (image.shape[0], kh, kw, rows, ow)
+        count = int(np.prod(shape))
+        if self._buffer.size < count:
+            self._buffer = np.empty(count, np.float32)
+        columns = self._buffer[:count].reshape(shape)
+        for ky in range(kh):
+            for kx in range(kw):
+                cells = image[:, _taps(ky * dilation, rows, stride[0]), _taps(kx * dilation, ow, stride[1])]
+                columns[:, ky, kx] = cells
+        return columns
+
+    # Other layers with parameters.
+
+    def linear(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        flat = x.reshape(x.shape[0], -1)
+        return np.dot(flat, np.asarray(weight, np.float32).T).reshape(x.shape[0], -1, 1, 1)
+
+    def bias(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return x + _per_channel(b)
+
+    def batch_norm(
+        self, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray
+    ) -> np.ndarray:
+        # In the readers' order, not folded: a constant channel must meet its mean exactly.
+        y = x - _per_channel(mean)
+        y /= _per_channel(deviation(self.dialect, variance))
+        y *= _per_channel(gamma)
+        y += _per_channel(beta)
+        return y
+
+    def scale_channels_by(self, x: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        return x * _per_channel(factors)
+
+    # Element-wise.
+
+    def activation(self, x: np.ndarray, name: str) -> np.ndarray:
+        return x if name == "linear" else activate(x, name, self.dialect.name)
+
+    def add(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a + b
+
+    def mul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a * b
+
+    # Pooling and resampling.
+
+    def _windows(self, x, size, stride, padding, fill):
+        """The map with its border of `fill`, and (oh, ow)."""
+        oh, ow = [_outputs(x.shape[2 + i], padding, size, stride[i]) for i in (0, 1)]
+        if oh < 1 or ow < 1:
+            raise self.unsupported("a {0}x{0} window on a {1[2]}x{1[3]} map".format(size, x.shape))
+        height, width = (oh - 1) * stride[0] + size, (ow - 1) * stride[1] + size
+        return _canvas(x, padding // 2, padding // 2, height, width, fill), (oh, ow)
+
+    def max_pool(self, x: np.ndarray, size: int, stride: Tuple[int, int] = (1, 1), padding: int = 0) -> np.ndarray:
+        canvas, out = self._windows(x, size, stride, padding, -np.inf)
+        return _fold(np.maximum, canvas, size, stride, out)
+
+    def avg_pool(self, x: np.ndarray, size: int, stride: Tuple[int, int] = (1, 1), padding: int = 0) -> np.ndarray:
+        canvas, out = self._windows(x, size, stride, padding, 0)
+        valid, _ = self._windows(np.ones((1, 1) + x.shape[2:], np.float32), size, stride, padding, 0)
+        total = _fold(np.add, canvas, size, stride, out)
+        return total / np.maximum(_fold(np.add, valid, size, stride, out), 1)
+
+    def global_avg_pool(self, x: np.ndarray) -> np.ndarray:
+        # Over one contiguous axis: numpy then sums pairwise, which keeps float32 accurate on large maps.
+        return x.reshape(x.shape[:2] + (-1,)).mean(axis=2, dtype=np.float32).reshape(x.shape[:2] + (1, 1))
+
+    def upsample(self, x: np.ndarray, stride: int, scale: float = 1.0) -> np.ndarray:
+        n, c, h, w = x.shape
+        cells = np.broadcast_to(x[:, :, :, None, :, None], (n, c, h, stride, w, stride))
+        return cells.reshape(n, c, h * stride, w * stride) * np.float32(scale)
+
+    def downsample_sum(self, x: np.ndarray, stride: int, scale: float = 1.0) -> np.ndarray:
+        self._check_cells(x, stride, "downsample_sum")
+        out = (x.shape[2] // stride, x.shape[3] // stride)
+        return _fold(np.add, x, stride, (stride, stride), out) * np.float32(scale)
+
+    def crop(self, x: np.ndarray, height: int, width: int) -> np.ndarray:
+        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+        if top < 0 or left < 0:
+            raise self.unsupported("a crop of {0[2]}x{0[3]} to {1}x{2}".format(x.shape, height, width))
+        return x[:, :, top : top + height, left : left + width]
+
+    # Wiring.
+
+    def concat(self, xs: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(xs, axis=1)
+
+    def slice_channels(self, x: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return x[:, start:stop]
+
+    def pad_channels(self, x: np.ndarray, count: int) -> np.ndarray:
+        missing = count - x.shape[1]
+        if missing < 0:
+            raise self.unsupported("pad_channels of {} channels to {}".format(x.shape[1], count))
+        zeros = np.zeros((x.shape[0], missing) + x.shape[2:], np.float32)
+        return np.concatenate([x, zeros], axis=1)
+
+    def flatten(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(x.shape[0], -1, 1, 1)
+
+    def _check_cells(self, x, stride, what):
+        if x.shape[2] % stride or x.shape[3] % stride:
+            raise self.unsupported("{0} by {1} of a {2[2]}x{2[3]} map".format(what, stride, x.shape))
+
+    def _check_depth(self, x, stride, what):
+        if x.shape[1] % (stride * stride):
+            raise self.unsupported("{} by {} of {} channels".format(what, stride, x.shape[1]))
+
+    def reorg(self, x: np.ndarray, stride: int, reverse: bool = False) -> np.ndarray:
+        n, c, h, w = x.shape
+        self._check_depth(x, stride, "reorg")
+        if reverse:
+            return _depth_to_space(x, stride)
+        self._check_cells(x, stride, "reorg")
+        view = x.reshape(n, c // (stride * stride), h * stride, w * stride)
+        return _space_to_depth(view, stride).reshape(n, c * stride * stride, h // stride, w // stride)
+
+    def space_to_depth(self, x: np.ndarray, stride: int, reverse: bool = False) -> np.ndarray:
+        if reverse:
+            self._check_depth(x, stride, "space_to_depth")
+            return _depth_to_space(x, stride)
+        self._check_cells(x, stride, "space_to_depth")
+        return _space_to_depth(x, stride)
+
+    # Across channels.
+
+    def max_channels(self, x: np.ndarray, out_channels: int) -> np.ndarray:
+        if not 1 <= out_channels <= x.shape[1]:
+            raise self.unsupported("max_channels of {} channels to {}".format(x.shape[1], out_channels))
+        return np.stack([x[:, g::out_channels].max(axis=1) for g in range(out_channels)], axis=1)
+
+    def softmax(self, x: np.ndarray, groups: int = 1, temperature: float = 1.0, spatial: bool = False) -> np.ndarray:
+        count = x.shape[1] if spatial else int(np.prod(x.shape[1:]))
+        if groups < 1 or count % groups:
+            raise self.unsupported("softmax of {} values in {} groups".format(count, groups))
+        # [N, groups, what is normalised, pixels]
+        runs = x.reshape(x.shape[0], groups, count // groups, -1) / np.float32(temperature)
+        e = np.exp(runs - runs.max(axis=2, keepdims=True))
+        return (e / e.sum(axis=2, keepdims=True)).reshape(x.shape)
+
+    def lrn(
+        self, x: np.ndarray, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, kappa: float = 1.0
+    ) -> np.ndarray:
+        squares = x * x
+        total = np.zeros_like(x)
+        for k in range(x.shape[1]):
+            total[:, k] = squares[:, max(0, k - (size - 1) // 2) : k + size // 2 + 1].sum(axis=1)
+        return x * (np.float32(kappa) + np.float32(alpha) * total) ** np.float32(-beta)

@@ -1,0 +1,1 @@
+"""The two files, byte for byte: `.cfg` text and `.weights` floats."""

@@ -1,0 +1,279 @@
+"""What a layer type declares: section names, options, sources, shape, parameters, channels, lowering."""
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from darkprune.darknet import values
+from darkprune.errors import CfgError, GraphError, Unsupported
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.channels import Channels
+    from darkprune.graph.net import Layer
+
+_Shape = NamedTuple("_Shape", [("w", int), ("h", int), ("c", int), ("outputs", int)])
+
+
+class Shape(_Shape):
+    """The shape of one image's tensor: width, height, channels, and the number of values.
+
+    Flat layers (softmax, detection...) have w = h = c = 0 in Darknet and only a number of values.
+    """
+
+    __slots__ = ()
+
+    @property
+    def channels(self) -> int:
+        """Length of the axis that channel labels run along: c, or all values of a flat tensor."""
+        return self.c if self.c else self.outputs
+
+    @property
+    def area(self) -> int:
+        """Values per channel."""
+        return self.w * self.h if self.c else 1
+
+
+def image(w: int, h: int, c: int) -> Shape:
+    """The shape of a feature map."""
+    return Shape(w, h, c, w * h * c)
+
+
+def flat(outputs: int) -> Shape:
+    """The shape of a layer that Darknet gives no width, height or channels."""
+    return Shape(0, 0, 0, outputs)
+
+
+Opt = NamedTuple(
+    "Opt",
+    [
+        ("name", str),
+        ("kind", str),  # int, float, str, ints, floats
+        ("default", Any),
+        ("opencv", Any),  # OpenCV's default where it differs, else the same
+        ("low", Optional[int]),  # smallest legal value of an int
+        ("only", Optional[str]),  # dialects, if not all, that know the option; the others take the default
+    ],
+)
+
+
+def opt(
+    name: str, kind: str, default: Any, opencv: Any = None, low: Optional[int] = None, only: Optional[str] = None
+) -> Opt:
+    """One option of a section: its key, kind and default, and OpenCV's default where that differs."""
+    return Opt(name, kind, default, default if opencv is None else opencv, low, only)
+
+
+ParamSpec = NamedTuple(
+    "ParamSpec",
+    [
+        ("name", str),
+        ("axes", Tuple[str, ...]),  # 'out' and 'in' carry channel labels, the others do not
+        ("shape", Tuple[int, ...]),
+        ("groups", int),  # blocks of a grouped convolution: 'in' is then one block's slice of the labels
+        ("transposable", bool),  # stored [in][out] in files with a transposed header
+    ],
+)
+
+
+def param(name: str, axes: Sequence[str], shape: Sequence[int], groups: int = 1, transposable: bool = False) -> ParamSpec:
+    """One parameter array, with named axes, in the order of the file."""
+    return ParamSpec(name, tuple(axes), tuple(int(n) for n in shape), groups, transposable)
+
+
+_Emission = NamedTuple("_Emission", [("offset", np.ndarray), ("live", np.ndarray)])
+
+
+class Emission(_Emission):
+    """What a net with silenced channels emits on one tensor, per channel.
+
+    offset: float64; for a silenced channel its constant value, for a live one the constant that removed
+    layers used to add to it; nan where that is no constant. live: bool.
+    """
+
+    __slots__ = ()
+
+
+Fate = NamedTuple(
+    "Fate",
+    [
+        ("removed", np.ndarray),  # bool per output channel: goes
+        ("silenced", np.ndarray),  # bool per output channel: has gamma := 0 in the net we compare with
+    ],
+)
+
+Absorber = NamedTuple(
+    "Absorber",
+    [
+        ("padded", bool),  # whether some window positions see less than the whole kernel
+        ("target", str),  # the parameter that takes the sum over the whole kernel
+        ("sign", float),  # +1 for a bias, -1 for a batch-norm mean, which is subtracted
+        ("groups", int),  # of the convolution
+        ("positions", int),  # values per channel that a weight row meets: h * w of a flattened map, else 1
+    ],
+)
+
+Hazard = NamedTuple(
+    "Hazard",
+    [
+        ("reader", str),  # a dialect
+        ("key", Optional[str]),  # the option, if one is to blame
+        ("message", str),
+    ],
+)
+
+
+class Op:
+    """One layer type. Instances hold no state; every method gets the layer it is about.
+
+    Class attributes:
+        names: section names, the canonical one first.
+        options: options that touch shape, weights or inference.
+        passive: other options this type has: they steer training or post-processing, and are kept.
+        implicit: whether the first input is the layer before this one.
+        references: options that list layers whose outputs are inputs.
+        pointers: options that name a layer which is no input.
+        readers: dialects whose reader knows this section.
+        convolution: whether it is counted as a convolution, whose filters are what pruning removes.
+    """
+
+    names: Tuple[str, ...] = ()
+    options: Tuple[Opt, ...] = ()
+    passive = ""
+    implicit = True
+    references: Tuple[str, ...] = ()
+    pointers: Tuple[str, ...] = ()
+    readers: Tuple[str, ...] = ("alexeyab", "pjreddie", "opencv")
+    convolution = False
+
+    def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
+        """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""
+        text = layer.text(key)
+        if text is None:
+            raise CfgError("[{}] has no {}".format(layer.type, key), layer.place(), "add {}=-1, say".format(key))
+        return values.int_list(text)
+
+    def points(self, layer: "Layer", key: str) -> bool:
+        """Whether an option of `pointers` names a layer, and is not the word for none."""
+        return True
+
+    def infer(self, layer: "Layer") -> Shape:
+        """The output shape; raises GraphError with the place of the option that makes it impossible."""
+        return layer.input_shape()
+
+    def chain_shape(self, layer: "Layer") -> Shape:
+        """The shape the next layer in the file sees, where it differs from what references see."""
+        return layer.shape
+
+    def parameters(self, layer: "Layer") -> List[ParamSpec]:
+        """The parameter arrays in file order."""
+        return []
+
+    def unreadable(self, layer: "Layer") -> Optional[Tuple[str, str]]:
+        """(option, cause) where an option makes the layout of this layer's floats one we do not read."""
+        return None
+
+    def head_channels(self, layer: "Layer") -> Optional[Tuple[int, int]]:
+        """(anchors, classes) of a detection head, None for any other layer."""
+        return None
+
+    def flops(self, layer: "Layer") -> float:
+        """Operations per image as AlexeyAB's Darknet counts them."""
+        return 0.0
+
+    def pjreddie_flops(self, layer: "Layer") -> float:
+        """Operations per image as the original counts them: convolutions only."""
+        return 0.0
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        """Labels of the output channels, given those of the inputs; ties, pins and balances go to `g`.
+
+        By default the layer mixes or fixes its channels: all that meet it are pinned.
+        """
+        for labels in ins:
+            g.pin(labels, "read by layer {} [{}]".format(layer.index, layer.type))
+        labels = g.fresh(layer, layer.shape.channels)
+        g.pin(labels, "made by layer {} [{}]".format(layer.index, layer.type))
+        return labels
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        """What leaves this layer when its inputs emit `ins`: by default only zeros get through."""
+        bad = any(np.any(e.offset != 0) for e in ins)
+        length = layer.shape.channels
+        return Emission(np.full(length, np.nan if bad else 0.0), np.ones(length, bool))
+
+    def passes(self, layer: "Layer", signals: List[float], lost: float) -> float:
+        """The share of the signal left behind this layer, given that of its inputs and the share its own lose."""
+        return sum(signals) / len(signals) * (1.0 - lost) if signals else 1.0
+
+    def absorber(self, layer: "Layer") -> Optional[Absorber]:
+        """How this layer takes over constants of its input; None for a layer that cannot."""
+        return None
+
+    def narrowed(self, layer: "Layer", labels: Dict[str, int]) -> Dict[str, int]:
+        """Options to rewrite when labelled axes ('out', 'in') get new lengths."""
+        return {}
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        """This layer in primitives; returns the output tensor. Raises Unsupported."""
+        raise Unsupported(
+            "[{}] cannot be run by the {} backend".format(layer.type, b.backend), layer.place(), "use another runner"
+        )
+
+    def chain_lower(self, layer: "Layer", b: "Builder", x: Any) -> Any:
+        """The tensor the next layer in the file sees, from this layer's output."""
+        return x
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        """Readers that misread or refuse this layer, and why."""
+        return iter(())
+
+    def describe(self, layer: "Layer") -> str:
+        """The columns of Darknet's layer table behind the number."""
+        return describe(layer, self.names[0])
+
+
+def elementwise(emission: Emission, function: Callable[[np.ndarray], np.ndarray]) -> Emission:
+    """Emission behind `function`, applied to each value: a constant stays one, a shifted live channel does not."""
+    offset = np.where(emission.live & (emission.offset != 0), np.nan, 0.0)
+    quiet = ~emission.live
+    offset[quiet] = function(emission.offset[quiet])
+    return Emission(offset, emission.live)
+
+
+def require_image(layer: "Layer", number: int = 0) -> Shape:
+    """The shape of an input that must be a feature map. Raises GraphError."""
+    shape = layer.input_shape(number)
+    if not (shape.w > 0 and shape.h > 0 and shape.c > 0):
+        raise GraphError(
+            "[{}] needs a feature map, but its input has no width, height and channels".format(layer.type),
+            layer.place(),
+            "check the layer before it" + (", or width, height and channels in [net]" if layer.index == 0 else ""),
+        )
+    return shape
+
+
+def window(layer: "Layer", length: int, padding: int, size: int, stride: int, key: str) -> int:
+    """Positions of a window of `size` over `length` values padded by `padding` in all. Raises GraphError if none."""
+    out = (length + padding - size) // stride + 1
+    if length + padding < size or out < 1:
+        raise GraphError(
+            "a window of {} does not fit {} values with {} of padding".format(size, length, padding),
+            layer.place(key),
+            "make [net] larger or the window smaller",
+        )
+    return out
+
+
+def describe(layer: "Layer", word: str, filters: str = "", size: str = "", output: bool = True) -> str:
+    """A row of Darknet's layer table (AlexeyAB's columns) without the layer's number."""
+    a, z = layer.input_shape(), layer.shape
+    text = "{:9}{:>5}{:>15}".format(word, filters, size)
+    if a.c:
+        text += "   {:4d} x{:4d} x{:4d} ->".format(a.w, a.h, a.c)
+    else:
+        text += "   {:>17} ->".format(a.outputs)
+    if output:
+        text += " {:4d} x{:4d} x{:4d}".format(z.w, z.h, z.c) if z.c else " {:>17}".format(z.outputs)
+    flops = layer.op.flops(layer)
+    return text + (" {:5.3f} BF".format(flops / 1e9) if flops else "")

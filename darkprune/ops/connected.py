@@ -1,0 +1,86 @@
+"""[connected]: a fully connected layer, over a flattened feature map or another such layer."""
+
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
+
+import numpy as np
+
+from darkprune.errors import Unsupported
+from darkprune.ops.base import (
+    Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, image, opt, param,
+)  # fmt: skip
+from darkprune.ops.common import activated, activation_hazards, activation_of
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.channels import Channels
+    from darkprune.graph.layer import Layer
+
+
+class Connected(Op):
+    """A matrix product; its arrays stand in another order than a convolution's."""
+
+    names = ("connected", "conn")
+    options = (
+        opt("output", "int", 1, low=1),
+        opt("activation", "str", "logistic", "linear"),
+        opt("batch_normalize", "int", 0),
+        opt("dontload", "int", 0),
+        opt("dontloadscales", "int", 0),
+    )
+
+    def infer(self, layer: "Layer") -> Shape:
+        activation_of(layer)
+        return image(1, 1, layer["output"])
+
+    def parameters(self, layer: "Layer") -> List[ParamSpec]:
+        if layer["dontload"]:
+            return []
+        out = layer["output"]
+        specs = [
+            param("biases", ["out"], [out]),
+            param("weights", ["out", "in"], [out, layer.input_shape().outputs], transposable=True),
+        ]
+        if layer["batch_normalize"] and not layer["dontloadscales"]:
+            specs += [param(name, ["out"], [out]) for name in ("scales", "mean", "variance")]
+        return specs
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        shape = layer.input_shape()
+        out = g.fresh(layer, layer["output"])
+        g.axis(layer, "out", out)
+        g.axis(layer, "in", np.repeat(ins[0], shape.area))
+        if layer["dontload"] or layer["dontloadscales"]:
+            g.pin(ins[0], "read by layer {}, whose arrays are not in the file".format(layer.index))
+            g.pin(out, "made by layer {}, whose arrays are not in the file".format(layer.index))
+        return out
+
+    def narrowed(self, layer: "Layer", labels: Dict[str, int]) -> Dict[str, int]:
+        return {"output": labels["out"]}
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        offset = np.zeros(layer["output"], np.float64)
+        offset[fate.removed & ~fate.silenced] = np.nan
+        if fate.silenced.any():
+            offset[fate.silenced] = activated(layer, layer.array("biases")[fate.silenced])
+        return Emission(offset, ~fate.removed)
+
+    def absorber(self, layer: "Layer") -> Optional[Absorber]:
+        bn = layer["batch_normalize"] != 0
+        return Absorber(False, "mean" if bn else "biases", -1.0 if bn else 1.0, 1, layer.input_shape().area)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        for key in ("dontload", "dontloadscales"):
+            if layer[key]:
+                raise Unsupported("{}={} leaves no values to run".format(key, layer[key]), layer.place(key))
+        y = b.linear(xs[0], layer.array("weights"))
+        if layer["batch_normalize"]:
+            y = b.batch_norm(y, *[layer.array(name) for name in ("scales", "biases", "mean", "variance")])
+        else:
+            y = b.bias(y, layer.array("biases"))
+        return b.activation(y, layer["activation"])
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if layer["batch_normalize"]:
+            yield Hazard("opencv", "batch_normalize", "reads the arrays of [connected] in the order of a convolution")
+        for hazard in activation_hazards(layer):
+            yield hazard

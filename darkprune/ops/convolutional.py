@@ -1,0 +1,300 @@
+"""[convolutional]: dense, grouped and depthwise convolution with optional batch norm."""
+
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from darkprune.errors import GraphError, Unsupported
+from darkprune.ops.activations import ACTIVATIONS
+from darkprune.ops.base import (
+    Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, describe, image, opt, param, require_image, window,
+)  # fmt: skip
+from darkprune.ops.common import activated, activation_hazards, activation_of
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.channels import Channels
+    from darkprune.graph.layer import Layer
+
+NO_LAYER = -1000000000  # Darknet's default of share_index
+
+
+class Convolutional(Op):
+    """A convolution; groups = input channels = filters is a depthwise one."""
+
+    names = ("convolutional", "conv")
+    convolution = True
+    pointers = ("share_index",)
+    options = (
+        opt("filters", "int", 1, low=1),
+        opt("size", "int", 1, low=1),
+        opt("stride", "int", 1, low=1),
+        opt("stride_x", "int", -1, low=-1, only="alexeyab"),
+        opt("stride_y", "int", -1, low=-1, only="alexeyab"),
+        opt("pad", "int", 0),
+        opt("padding", "int", 0, low=0),
+        opt("groups", "int", 1),
+        opt("dilation", "int", 1, low=1, only="alexeyab"),
+        opt("antialiasing", "int", 0, only="alexeyab"),
+        opt("batch_normalize", "int", 0),
+        opt("cbn", "int", 0, only="alexeyab"),
+        opt("activation", "str", "logistic", "linear"),
+        opt("share_index", "int", NO_LAYER, only="alexeyab"),
+        opt("flipped", "int", 0),
+        opt("binary", "int", 0),
+        opt("xnor", "int", 0),
+        opt("bin_output", "int", 0, only="alexeyab"),
+        opt("dontload", "int", 0),
+        opt("dontloadscales", "int", 0),
+        opt("numload", "int", 0, only="pjreddie"),
+        opt("sway", "int", 0, only="alexeyab"),
+        opt("rotate", "int", 0, only="alexeyab"),
+        opt("stretch", "int", 0, only="alexeyab"),
+        opt("stretch_sway", "int", 0, only="alexeyab"),
+        opt("reverse", "int", 0, only="alexeyab"),
+        opt("coordconv", "int", 0, only="alexeyab"),
+    )
+    passive = "dot angle grad_centr assisted_excitation stream wait_stream"
+
+    def points(self, layer: "Layer", key: str) -> bool:
+        return layer["share_index"] != NO_LAYER
+
+    def infer(self, layer: "Layer") -> Shape:
+        shape = require_image(layer)
+        size, padding = layer["size"], self.padding(layer)
+        sx, sy = self.strides(layer, host=True)
+        groups, filters = self.groups(layer), layer["filters"]
+        for what, count in (("input channels", shape.c), ("filters", filters)):
+            if count % groups:
+                raise GraphError(
+                    "{} {} do not split into {} groups".format(count, what, groups),
+                    layer.place("groups"),
+                    "use a number of groups that divides both",
+                )
+        dilation = self.dilation(layer)
+        if dilation > 1 and 2 * padding != size - 1:
+            raise GraphError(
+                "dilation {} with padding {} of a {}x{} kernel: Darknet's shape formula and its arithmetic "
+                "disagree".format(dilation, padding, size, size),
+                layer.place("dilation"),
+                "use an odd size with pad=1",
+            )
+        activation_of(layer)
+        w = window(layer, shape.w, 2 * padding, size, sx, "size")
+        h = window(layer, shape.h, 2 * padding, size, sy, "size")
+        return image(w, h, filters)
+
+    def chain_shape(self, layer: "Layer") -> Shape:
+        if not layer["antialiasing"]:
+            return layer.shape
+        (size, padding), (sx, sy) = self.blur(layer), self.strides(layer)
+        w = window(layer, layer.shape.w, 2 * padding, size, sx, "antialiasing")
+        h = window(layer, layer.shape.h, 2 * padding, size, sy, "antialiasing")
+        return image(w, h, layer.shape.c)
+
+    def parameters(self, layer: "Layer") -> List[ParamSpec]:
+        if layer.pointers.get("share_index") is not None or layer["dontload"]:
+            return []
+        n, c, k, g = layer["filters"], layer.input_shape().c, layer["size"], self.groups(layer)
+        specs = [param("biases", ["out"], [n])]
+        if self.batch_norm(layer) and not layer["dontloadscales"]:
+            specs += [param(name, ["out"], [n]) for name in ("scales", "mean", "variance")]
+        if layer["flipped"]:
+            return specs + [param("weights", ["taps", "out"], [c // g * k * k, n])]
+        return specs + [param("weights", ["out", "in", "kh", "kw"], [n, c // g, k, k], groups=g)]
+
+    def unreadable(self, layer: "Layer") -> Optional[Tuple[str, str]]:
+        if layer["numload"]:
+            return "numload", "numload cuts the arrays of this layer short in a way only one reader knows"
+        return None
+
+    def flops(self, layer: "Layer") -> float:
+        flops = self._flops(layer)
+        return flops / 32.0 if layer["xnor"] else flops
+
+    def pjreddie_flops(self, layer: "Layer") -> float:
+        return self._flops(layer)
+
+    def _flops(self, layer: "Layer") -> float:
+        shape = layer.input_shape()
+        area = layer.shape.w * layer.shape.h
+        return 2.0 * layer["filters"] * layer["size"] ** 2 * (shape.c // self.groups(layer)) * area
+
+    # ---- what the options mean
+
+    def padding(self, layer: "Layer") -> int:
+        """Zeros on each side: `pad` is a flag for size / 2 and overrides `padding`."""
+        return layer["size"] // 2 if layer["pad"] else layer["padding"]
+
+    def strides(self, layer: "Layer", host: bool = False) -> Tuple[int, int]:
+        """(x, y) strides; with antialiasing the convolution itself (`host`) has stride 1 and the blur strides."""
+        x = layer["stride_x"] if layer["stride_x"] > 0 else layer["stride"]
+        y = layer["stride_y"] if layer["stride_y"] > 0 else layer["stride"]
+        return (1, 1) if host and layer["antialiasing"] else (x, y)
+
+    def groups(self, layer: "Layer") -> int:
+        """Groups; binary nets ignore them."""
+        return 1 if layer["xnor"] else max(1, layer["groups"])
+
+    def dilation(self, layer: "Layer") -> int:
+        """Distance between taps."""
+        return 1 if layer["size"] == 1 else layer["dilation"]
+
+    def batch_norm(self, layer: "Layer") -> bool:
+        """Whether the layer has batch norm in its dialect: OpenCV looks for exactly 1."""
+        value = layer["batch_normalize"]
+        if layer["cbn"]:
+            return True
+        return value == 1 if layer.dialect_name == "opencv" else value != 0
+
+    def blur(self, layer: "Layer") -> Tuple[int, int]:
+        """(size, padding) of the fixed kernel that antialiasing puts behind the convolution."""
+        return (2, 0) if layer["antialiasing"] == 2 else (3, 1)
+
+    def obstacle(self, layer: "Layer") -> Optional[str]:
+        """Why the filters of this layer cannot be edited, if so."""
+        for key in ("xnor", "binary", "bin_output", "flipped", "dontload", "dontloadscales"):
+            if layer[key]:
+                return "{}={}".format(key, layer[key])
+        for key in ("antialiasing", "sway", "rotate", "stretch", "stretch_sway", "coordconv"):
+            if layer[key]:
+                return "{}={}".format(key, layer[key])
+        if layer.pointers:
+            return "its weights are those of layer {}".format(layer.pointers["share_index"].index)
+        return None
+
+    # ---- channels
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        x, groups, filters = ins[0], self.groups(layer), layer["filters"]
+        out = g.fresh(layer, filters)
+        g.axis(layer, "out", out)
+        g.axis(layer, "in", x)
+        obstacle = self.obstacle(layer)
+        if obstacle:
+            g.pin(x, "read by layer {}: {}".format(layer.index, obstacle))
+            g.pin(out, "made by layer {}: {}".format(layer.index, obstacle))
+            for target in layer.pointers.values():
+                g.pin(g.output(target), "layer {} shares its weights".format(layer.index))
+                g.pin(g.inputs(target), "layer {} shares its weights".format(layer.index))
+        if ACTIVATIONS[layer["activation"]].couples_channels:
+            g.pin(out, "{} of layer {} couples channels".format(layer["activation"], layer.index))
+        if groups == x.size and groups > 1:
+            g.tie(np.repeat(x, filters // groups), out, "depthwise layer {}".format(layer.index))
+        elif groups > 1:
+            reason = "groups of layer {}".format(layer.index)
+            g.balance(np.split(x, groups), reason)
+            g.balance(np.split(out, groups), reason)
+        return out
+
+    def narrowed(self, layer: "Layer", labels: Dict[str, int]) -> Dict[str, int]:
+        edits = {"filters": labels["out"]}
+        if self.groups(layer) == layer.input_shape().c and self.groups(layer) > 1:
+            edits["groups"] = labels["in"]
+        return edits
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        offset = np.zeros(layer["filters"], np.float64)
+        bias = layer.array("biases") if "biases" in layer.params else offset
+        offset[fate.silenced] = activated(layer, bias[fate.silenced])
+        loud = fate.removed & ~fate.silenced
+        if loud.any():
+            offset[loud] = self._unsilenced(layer, ins[0], bias)[loud]
+        if self.groups(layer) > 1 and self.padding(layer):
+            # A kept filter over an input that still emits something: no constant at the borders takes it over.
+            offset[self._disturbed(layer, ins[0]) & ~fate.removed] = np.nan
+        return Emission(offset, ~fate.removed)
+
+    def _unsilenced(self, layer: "Layer", emission: Emission, bias: np.ndarray) -> np.ndarray:
+        """Constants of filters that go without batch norm to silence them: only those over nothing but zeros."""
+        out = np.full(layer["filters"], np.nan)
+        groups = self.groups(layer)
+        if groups > 1 and not self.batch_norm(layer):
+            quiet = (emission.offset == 0) & ~emission.live
+            dead = np.repeat(quiet.reshape(groups, -1).all(axis=1), layer["filters"] // groups)
+            out[dead] = activated(layer, bias[dead])
+        return out
+
+    def _disturbed(self, layer: "Layer", emission: Emission) -> np.ndarray:
+        groups = self.groups(layer)
+        group = (emission.offset != 0).reshape(groups, -1).any(axis=1)
+        return np.repeat(group, layer["filters"] // groups)
+
+    def absorber(self, layer: "Layer") -> Optional[Absorber]:
+        bn = self.batch_norm(layer)
+        return Absorber(
+            self.padding(layer) > 0, "mean" if bn else "biases", -1.0 if bn else 1.0, self.groups(layer), 1
+        )
+
+    # ---- running
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        for key in ("xnor", "binary", "bin_output", "dontload", "dontloadscales", "sway", "rotate", "stretch",
+                    "stretch_sway", "coordconv"):  # fmt: skip
+            if layer[key]:
+                raise Unsupported(
+                    "{}={} is not implemented".format(key, layer[key]), layer.place(key), "run it in Darknet itself"
+                )
+        owner = layer.pointers.get("share_index", layer)
+        weights = owner.array("weights")
+        if layer["flipped"]:
+            k = layer["size"]
+            weights = weights.T.reshape(layer["filters"], -1, k, k)
+        sx, sy = self.strides(layer, host=True)
+        y = b.conv2d(
+            xs[0], weights, stride=(sy, sx), padding=self.padding(layer) * self.dilation(layer),
+            dilation=self.dilation(layer), groups=self.groups(layer),
+        )  # fmt: skip
+        if self.batch_norm(layer):
+            names = ("scales", "biases", "mean", "variance")
+            y = b.batch_norm(y, *[owner.array(name) for name in names])
+        else:
+            y = b.bias(y, owner.array("biases"))
+        return b.activation(y, layer["activation"])
+
+    def chain_lower(self, layer: "Layer", b: "Builder", x: Any) -> Any:
+        if not layer["antialiasing"]:
+            return x
+        (size, padding), (sx, sy) = self.blur(layer), self.strides(layer)
+        row = np.array([1, 1] if size == 2 else [1, 2, 1], np.float32)
+        kernel = np.outer(row, row) / np.float32(row.sum() ** 2)
+        weights = np.tile(kernel, (layer.shape.c, 1, 1, 1))
+        return b.conv2d(x, weights, stride=(sy, sx), padding=padding, dilation=1, groups=layer.shape.c)
+
+    # ---- readers
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if layer["size"] == 1 and (self.strides(layer) != (1, 1) or self.padding(layer)):
+            yield Hazard("pjreddie", "stride", "reads a 1x1 convolution with stride or padding as a plain one")
+        for key in ("filters", "size"):
+            if layer.text(key) is None:
+                yield Hazard("opencv", None, "needs the option {}".format(key))
+        for key, readers in _IGNORED:
+            if layer.text(key) is not None and layer.text(key) != str(_PLAIN.get(key, 0)):
+                for reader in readers:
+                    yield Hazard(reader, key, "does not read {}: other numbers, or misread weights".format(key))
+        if layer.text("batch_normalize") not in (None, "0", "1"):
+            yield Hazard("opencv", "batch_normalize", "takes only batch_normalize=1 for batch norm: misread weights")
+        for hazard in activation_hazards(layer):
+            yield hazard
+
+    def describe(self, layer: "Layer") -> str:
+        k, (sx, sy) = layer["size"], self.strides(layer)
+        stride = "{}".format(sx) if sx == sy else "{}x{}".format(sx, sy)
+        filters = "{}{}".format(layer["filters"], "/{:4d}".format(self.groups(layer)) if self.groups(layer) > 1 else "")
+        return describe(layer, "conv", filters, "{:2d} x{:2d}/{:>2}".format(k, k, stride))
+
+
+_PLAIN = {"stride_x": -1, "stride_y": -1, "dilation": 1}
+_IGNORED = (
+    ("stride_x", ("pjreddie", "opencv")),
+    ("stride_y", ("pjreddie", "opencv")),
+    ("dilation", ("pjreddie", "opencv")),
+    ("antialiasing", ("pjreddie", "opencv")),
+    ("cbn", ("pjreddie", "opencv")),
+    ("share_index", ("pjreddie", "opencv")),
+    ("flipped", ("opencv",)),
+    ("dontload", ("opencv",)),
+    ("dontloadscales", ("opencv",)),
+    ("numload", ("alexeyab", "opencv")),
+)

@@ -1,0 +1,100 @@
+"""[scale_channels] and [sam]: products of two layers (squeeze-and-excitation, spatial attention)."""
+
+from typing import TYPE_CHECKING, Any, Iterator, List
+
+import numpy as np
+
+from darkprune.errors import GraphError
+from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, image, opt
+from darkprune.ops.common import activation_hazards, activation_of
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.channels import Channels
+    from darkprune.graph.layer import Layer
+
+
+class Gate(Op):
+    """The layer before times the layer `from`, then an activation."""
+
+    references = ("from",)
+    readers = ("alexeyab", "opencv")
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        if ins[0].size == ins[1].size:
+            g.tie(ins[0], ins[1], "{} {}".format(layer.type, layer.index))
+        return ins[1]
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        gate, carried = ins
+        if gate.offset.size != carried.offset.size:
+            return Op.emit(self, layer, ins, fate)
+        offset = gate.offset * carried.offset
+        unknown = (gate.live & (carried.offset != 0)) | (carried.live & (gate.offset != 0))
+        zero = (~gate.live & (gate.offset == 0)) | (~carried.live & (carried.offset == 0))
+        offset[unknown & ~zero] = np.nan
+        offset[zero] = 0.0
+        live = ~zero & (gate.live | carried.live)
+        if layer["activation"] != "linear":
+            offset[offset != 0] = np.nan
+        return Emission(offset, live)
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        for hazard in activation_hazards(layer):
+            if hazard.key:
+                yield hazard
+
+
+class ScaleChannels(Gate):
+    """A 1 x 1 map gates each channel, or with scale_wh a one-channel map gates each position."""
+
+    names = ("scale_channels",)
+    options = (opt("from", "ints", ()), opt("scale_wh", "int", 0, only="alexeyab"), opt("activation", "str", "linear"))
+
+    def infer(self, layer: "Layer") -> Shape:
+        activation_of(layer)
+        gate, shape = layer.input_shape(), layer.input_shape(1)
+        fits = (gate.w, gate.h) == (shape.w, shape.h) if layer["scale_wh"] else gate.c == shape.c
+        if not fits or not gate.c:
+            raise GraphError(
+                "a gate of {} x {} x {} does not fit {} x {} x {}".format(*(gate[:3] + shape[:3])),
+                layer.place("from"),
+                "the layer before must have the channels of `from`, 1 x 1",
+            )
+        return image(shape.w, shape.h, shape.c)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        return b.activation(b.mul(xs[1], xs[0]), layer["activation"])
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        if layer["scale_wh"]:
+            g.pin(ins[0], "gates every channel of layer {}".format(layer.index))
+            return ins[1]
+        return Gate.channels(self, layer, ins, g)
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if layer.text("scale_wh") not in (None, "0"):
+            yield Hazard("opencv", "scale_wh", "refuses scale_wh")
+        for hazard in Gate.hazards(self, layer):
+            yield hazard
+
+
+class Sam(Gate):
+    """Two maps of the same shape, value by value."""
+
+    names = ("sam",)
+    options = (opt("from", "ints", ()), opt("activation", "str", "linear"))
+
+    def infer(self, layer: "Layer") -> Shape:
+        activation_of(layer)
+        gate, shape = layer.input_shape(), layer.input_shape(1)
+        if gate != shape or not shape.c:
+            raise GraphError(
+                "[sam] multiplies {} x {} x {} by {} x {} x {}".format(*(gate[:3] + shape[:3])),
+                layer.place("from"),
+                "both must have the same shape",
+            )
+        return shape
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        return b.activation(b.mul(xs[1], xs[0]), layer["activation"])

@@ -1,0 +1,52 @@
+"""[reorg]: Darknet's historical rearrangement of space into channels, which permutes the whole buffer."""
+
+from typing import TYPE_CHECKING, Any, Iterator, List
+
+from darkprune.errors import GraphError, Unsupported
+from darkprune.ops.base import Hazard, Op, Shape, flat, image, opt, require_image
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.layer import Layer
+
+
+class Reorg(Op):
+    """Channels and positions are mixed, so channels around it stay."""
+
+    names = ("reorg",)
+    options = (
+        opt("stride", "int", 1, 2, low=1),
+        opt("reverse", "int", 0),
+        opt("flatten", "int", 0, only="pjreddie"),
+        opt("extra", "int", 0, low=0, only="pjreddie"),
+    )
+
+    def infer(self, layer: "Layer") -> Shape:
+        shape, stride = require_image(layer), layer["stride"]
+        if layer["extra"]:
+            return flat(shape.outputs + layer["extra"])
+        if layer["flatten"]:
+            return shape
+        square = stride * stride
+        if layer["reverse"]:
+            if shape.c % square:
+                raise GraphError("{} channels do not split into cells of {}".format(shape.c, square), layer.place())
+            return image(shape.w * stride, shape.h * stride, shape.c // square)
+        if shape.w % stride or shape.h % stride or shape.c < square:
+            raise GraphError(
+                "{} x {} x {} does not rearrange with stride {}".format(shape.w, shape.h, shape.c, stride),
+                layer.place("stride"),
+                "use a [net] size that the strides divide, and at least {} channels".format(square),
+            )
+        return image(shape.w // stride, shape.h // stride, shape.c * square)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        if layer["flatten"] or layer["extra"]:
+            raise Unsupported("flatten and extra of [reorg] are not implemented", layer.place())
+        return b.reorg(xs[0], layer["stride"], bool(layer["reverse"]))
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if layer["reverse"]:
+            yield Hazard("opencv", "reverse", "ignores reverse")
+        if layer.text("stride") is None:
+            yield Hazard("opencv", None, "takes a missing stride for 2, Darknet for 1")

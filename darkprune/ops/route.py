@@ -1,0 +1,97 @@
+"""[route]: concatenation of earlier outputs, or of one block of channels of each."""
+
+from typing import TYPE_CHECKING, Any, Iterator, List
+
+import numpy as np
+
+from darkprune.errors import GraphError, Unsupported
+from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, flat, image, opt
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.channels import Channels
+    from darkprune.graph.layer import Layer
+
+
+class Route(Op):
+    """Reads layers by number only; with `groups`, block `group_id` of each source's channels."""
+
+    names = ("route",)
+    implicit = False
+    references = ("layers",)
+    options = (
+        opt("layers", "ints", ()),
+        opt("groups", "int", 1, only="alexeyab opencv"),
+        opt("group_id", "int", 0, low=0, only="alexeyab opencv"),
+    )
+    passive = "stream wait_stream"
+
+    def infer(self, layer: "Layer") -> Shape:
+        shapes = [x.shape for x in layer.inputs]
+        groups, chosen = max(1, layer["groups"]), layer["group_id"]
+        if chosen >= groups:
+            raise GraphError(
+                "group_id={} of {} groups".format(chosen, groups), layer.place("group_id"), "use 0..groups-1"
+            )
+        if any(shape.c % groups if shape.c else shape.outputs % groups for shape in shapes):
+            raise GraphError(
+                "the channels {} do not split into {} groups".format([s.c for s in shapes], groups),
+                layer.place("groups"),
+                "use a number of groups that divides each source",
+            )
+        first = shapes[0]
+        if first.c and all((s.w, s.h) == (first.w, first.h) for s in shapes):
+            return image(first.w, first.h, sum(s.c for s in shapes) // groups)
+        return flat(sum(s.outputs for s in shapes) // groups)
+
+    def _parts(self, layer: "Layer", arrays: List[np.ndarray]) -> List[np.ndarray]:
+        """The block that each source contributes, of arrays that run along channels."""
+        groups, chosen = max(1, layer["groups"]), layer["group_id"]
+        return [a[chosen * (a.size // groups) : (chosen + 1) * (a.size // groups)] for a in arrays]
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        groups = max(1, layer["groups"])
+        if not layer.shape.c:
+            return self._flattened(layer, ins)
+        for source in ins if groups > 1 else []:
+            g.balance(np.split(source, groups), "groups of route {}".format(layer.index))
+        return np.concatenate(self._parts(layer, ins))
+
+    def _flattened(self, layer: "Layer", ins: List[np.ndarray]) -> np.ndarray:
+        areas = [max(1, x.shape.outputs // max(1, labels.size)) for x, labels in zip(layer.inputs, ins)]
+        return np.concatenate(self._parts(layer, [np.repeat(v, a) for v, a in zip(ins, areas)]))
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        if not layer.shape.c:
+            return Op.emit(self, layer, ins, fate)
+        offset = np.concatenate(self._parts(layer, [e.offset for e in ins]))
+        return Emission(offset, np.concatenate(self._parts(layer, [e.live for e in ins])))
+
+    def passes(self, layer: "Layer", signals: List[float], lost: float) -> float:
+        widths = [x.shape.outputs for x in layer.inputs]
+        return sum(s * w for s, w in zip(signals, widths)) / sum(widths)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        if not layer.shape.c:
+            raise Unsupported("a route of maps of different sizes cannot be run", layer.place(), "resize the sources")
+        groups, chosen = max(1, layer["groups"]), layer["group_id"]
+        if groups > 1:
+            widths = [x.shape.c // groups for x in layer.inputs]
+            xs = [b.slice_channels(x, chosen * w, (chosen + 1) * w) for x, w in zip(xs, widths)]
+        return b.concat(xs) if len(xs) > 1 else xs[0]
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if layer["groups"] > 1:
+            yield Hazard("pjreddie", "groups", "ignores groups of [route]: misread weights from here on")
+            if len(layer.inputs) > 1:
+                yield Hazard("opencv", "groups", "takes other channels where groups meet several sources")
+        if (layer.text("layers") or "").endswith(","):
+            yield Hazard("opencv", "layers", "ignores the comma at the end, which Darknet reads as layer 0")
+        if not layer.shape.c:
+            yield Hazard("opencv", "layers", "refuses sources of different sizes")
+
+    def describe(self, layer: "Layer") -> str:
+        z = layer.shape
+        part = "{}/{}".format(layer["group_id"], layer["groups"]) if layer["groups"] > 1 else ""
+        row = "{:9}{:<20}{:>20} -> ".format("route", " ".join(str(x.index) for x in layer.inputs), part)
+        return row + ("{:4d} x{:4d} x{:4d}".format(z.w, z.h, z.c) if z.c else "{:>17}".format(z.outputs))

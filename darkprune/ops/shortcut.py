@@ -1,0 +1,166 @@
+"""[shortcut]: a sum of the layer before and earlier ones, with optional weights and activation."""
+
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
+
+import numpy as np
+
+from darkprune.errors import CfgError, GraphError, Unsupported
+from darkprune.ops.base import (
+    Emission, Fate, Hazard, Op, ParamSpec, Shape, elementwise, opt, param,
+)  # fmt: skip
+from darkprune.ops.common import activated, activation_hazards, activation_of
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.channels import Channels
+    from darkprune.graph.layer import Layer
+
+_KINDS = {"none": "none", "per_feature": "per_feature", "per_layer": "per_feature", "per_channel": "per_channel"}
+_NORMS = {"none": "none", "relu": "relu", "avg_relu": "relu", "softmax": "softmax"}
+
+
+class Shortcut(Op):
+    """Output channels are those of the layer before; narrower sources are added to its first channels."""
+
+    names = ("shortcut",)
+    references = ("from",)
+    options = (
+        opt("from", "ints", ()),
+        opt("activation", "str", "linear"),
+        opt("weights_type", "str", "none", only="alexeyab"),
+        opt("weights_normalization", "str", "none", only="alexeyab"),
+        opt("alpha", "float", 1.0, only="pjreddie opencv"),
+        opt("beta", "float", 1.0, only="pjreddie opencv"),
+    )
+
+    def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
+        numbers = Op.referenced(self, layer, key)
+        return numbers if layer.dialect_name == "alexeyab" else numbers[:1]
+
+    def infer(self, layer: "Layer") -> Shape:
+        activation_of(layer)
+        kind, norm = self.weighting(layer)
+        if kind != "none" and norm == "none":
+            raise GraphError(
+                "weights_type needs weights_normalization", layer.place("weights_type"), "use relu or softmax"
+            )
+        shape = layer.input_shape()
+        for source in layer.inputs[1:]:
+            if not source.shape.c or not shape.c or self._step(shape, source.shape) is None:
+                raise GraphError(
+                    "[shortcut] adds {} x {} x {} of layer {} to {} x {} x {}".format(
+                        *(source.shape[:3] + (source.index,) + shape[:3])
+                    ),
+                    layer.place("from"),
+                    "add maps of the same size",
+                )
+        return shape
+
+    def _step(self, shape: Shape, other: Shape) -> Any:
+        """The factor between two map sizes that the original Darknet bridges, None if there is none."""
+        for a, b in ((shape, other), (other, shape)):
+            if a.w % b.w == 0 and a.h % b.h == 0 and a.w // b.w == a.h // b.h:
+                return (a.w // b.w) if a is other else -(a.w // b.w)
+        return None
+
+    def _same_size(self, layer: "Layer") -> bool:
+        shape = layer.input_shape()
+        return all((x.shape.w, x.shape.h) == (shape.w, shape.h) for x in layer.inputs[1:])
+
+    def weighting(self, layer: "Layer") -> Tuple[str, str]:
+        """(weights_type, weights_normalization) in their canonical spelling. Raises CfgError."""
+        for key, known in (("weights_type", _KINDS), ("weights_normalization", _NORMS)):
+            if layer[key] not in known:
+                raise CfgError(
+                    "unknown {} {!r}".format(key, layer[key]), layer.place(key), "use one of " + ", ".join(sorted(known))
+                )
+        return _KINDS[layer["weights_type"]], _NORMS[layer["weights_normalization"]]
+
+    def parameters(self, layer: "Layer") -> List[ParamSpec]:
+        kind, count = self.weighting(layer)[0], len(layer.inputs)
+        if kind == "none":
+            return []
+        if kind == "per_feature":
+            return [param("weights", ["source"], [count])]
+        return [param("weights", ["source", "out"], [count, layer.input_shape().c])]
+
+    def factors(self, layer: "Layer") -> np.ndarray:
+        """float32 [sources, 1 or channels]: what each source is multiplied by, the layer before first."""
+        kind, norm = self.weighting(layer)
+        if kind == "none":
+            rows = [layer["alpha"]] + [layer["beta"]] * (len(layer.inputs) - 1)
+            return np.array(rows, np.float32).reshape(-1, 1)
+        weights = layer.array("weights").reshape(len(layer.inputs), -1)
+        if norm == "relu":
+            weights = np.maximum(weights, 0)
+            return weights / (weights.sum(axis=0) + np.float32(1e-4))
+        weights = np.exp(weights - weights.max(axis=0))
+        return weights / (weights.sum(axis=0) + np.float32(1e-4))
+
+    def flops(self, layer: "Layer") -> float:
+        count = len(layer.inputs) - 1
+        return float(layer.shape.outputs) * count * (2 if self.weighting(layer)[0] != "none" else 1)
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        out = ins[0]
+        g.axis(layer, "out", out)
+        for labels in ins[1:]:
+            common = min(out.size, labels.size)
+            g.tie(out[:common], labels[:common], "shortcut {}".format(layer.index), added=True)
+            for rest in (out[common:], labels[common:]):
+                g.pin(rest, "beyond the narrower side of shortcut {}".format(layer.index))
+        return out
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        factors = np.broadcast_to(self.factors(layer).astype(np.float64), (len(ins), ins[0].offset.size))
+        offset, live = ins[0].offset * factors[0], ins[0].live.copy()
+        for emission, factor in zip(ins[1:], factors[1:]):
+            common = min(offset.size, emission.offset.size)
+            offset[:common] += emission.offset[:common] * factor[:common]
+            live[:common] |= emission.live[:common]
+        if layer["activation"] == "linear":
+            return Emission(offset, live)
+        return elementwise(Emission(offset, live), lambda v: activated(layer, v))
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        if not self._same_size(layer):
+            raise Unsupported("a shortcut between maps of different sizes cannot be run", layer.place("from"))
+        width, factors = layer.shape.c, self.factors(layer)
+        total = None
+        for x, source, factor in zip(xs, layer.inputs, factors):
+            count = source.shape.c
+            if count > width:
+                x = b.slice_channels(x, 0, width)
+            elif count < width:
+                x = b.pad_channels(x, width)
+            if np.any(factor != 1):
+                x = b.scale_channels_by(x, np.broadcast_to(factor, (width,)))
+            total = x if total is None else b.add(total, x)
+        return b.activation(total, layer["activation"])
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if self.weighting(layer)[0] != "none" or layer.text("weights_type") not in (None, "none"):
+            for reader in ("pjreddie", "opencv"):
+                yield Hazard(reader, "weights_type", "does not read the weights of [shortcut]: misread from here on")
+        if "," in (layer.text("from") or ""):
+            for reader in ("pjreddie", "opencv"):
+                yield Hazard(reader, "from", "adds only the first of several sources")
+        if layer.text("alpha") is not None:
+            yield Hazard("alexeyab", "alpha", "ignores alpha and beta")
+        if layer.text("beta") is not None:
+            yield Hazard("alexeyab", "beta", "ignores alpha and beta")
+            yield Hazard("opencv", "beta", "refuses beta")
+        if not self._same_size(layer):
+            yield Hazard("alexeyab", "from", "aborts on a shortcut between maps of different sizes")
+            yield Hazard("opencv", "from", "refuses a shortcut between maps of different sizes")
+        for source in layer.inputs[1:]:
+            if source.shape.c < layer.shape.c and source.inputs and source.input_shape() == layer.shape:
+                yield Hazard("alexeyab", "from", "reads behind the end of the narrower layer {}".format(source.index))
+        for hazard in activation_hazards(layer):
+            if hazard.key:
+                yield hazard
+
+    def describe(self, layer: "Layer") -> str:
+        z = layer.shape
+        row = "{:9}{:<20}".format("Shortcut", "Layer: " + ", ".join(str(x.index) for x in layer.inputs[1:]))
+        return row + "{:>20} -> {:4d} x{:4d} x{:4d} {:5.3f} BF".format("", z.w, z.h, z.c, self.flops(layer) / 1e9)

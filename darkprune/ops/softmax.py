@@ -1,0 +1,55 @@
+"""[softmax] and [cost]: the end of a classifier."""
+
+from typing import TYPE_CHECKING, Any, Iterator, List
+
+from darkprune.errors import GraphError, Unsupported
+from darkprune.ops.base import Hazard, Op, Shape, flat, opt
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.layer import Layer
+
+
+class Softmax(Op):
+    """Over all values of the image, in `groups` equal parts, or per position with `spatial`."""
+
+    names = ("softmax", "soft")
+    options = (
+        opt("groups", "int", 1, low=1),
+        opt("temperature", "float", 1.0),
+        opt("tree", "str", ""),
+        opt("spatial", "int", 0),
+    )
+    passive = "noloss"
+
+    def infer(self, layer: "Layer") -> Shape:
+        outputs = layer.input_shape().outputs
+        if outputs % layer["groups"]:
+            raise GraphError(
+                "{} values do not split into {} groups".format(outputs, layer["groups"]), layer.place("groups")
+            )
+        return flat(outputs)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        if layer["tree"]:
+            raise Unsupported("a softmax tree is not implemented", layer.place("tree"))
+        return b.softmax(xs[0], layer["groups"], layer["temperature"], bool(layer["spatial"]))
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if layer["groups"] != 1:
+            yield Hazard("opencv", "groups", "refuses softmax in groups")
+        if layer.input_shape().area != 1:
+            yield Hazard("opencv", None, "normalises over channels per position, Darknet over the whole image")
+
+
+class Cost(Op):
+    """A training loss; at inference Darknet returns the layer before it."""
+
+    names = ("cost",)
+    passive = "type scale ratio noobj thresh"
+
+    def infer(self, layer: "Layer") -> Shape:
+        return flat(layer.input_shape().outputs)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        return b.output(xs[0], layer.index)

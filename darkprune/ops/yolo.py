@@ -1,0 +1,95 @@
+"""[yolo] and [Gaussian_yolo]: anchor-based detection heads; runners give their raw input."""
+
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
+
+from darkprune.darknet import values
+from darkprune.errors import CfgError, GraphError
+from darkprune.ops.base import Hazard, Op, Shape, image, opt
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.layer import Layer
+
+NO_EMBEDDING = 999999  # Darknet's default of embedding_layer
+
+
+class Yolo(Op):
+    """Each anchor of `mask` has 4 coordinates, an objectness and one score per class."""
+
+    names = ("yolo",)
+    pointers = ("embedding_layer",)
+    entries = 5  # values per anchor beside the classes
+    options = (
+        opt("classes", "int", 20, low=0),
+        opt("num", "int", 1, low=1),
+        opt("mask", "ints", None),
+        opt("anchors", "floats", ()),
+        opt("scale_x_y", "float", 1.0, only="alexeyab opencv"),
+        opt("new_coords", "int", 0, only="alexeyab opencv"),
+        opt("embedding_layer", "int", NO_EMBEDDING, only="alexeyab"),
+    )
+    passive = (
+        "max jitter ignore_thresh truth_thresh random map show_details max_delta counters_per_class "
+        "label_smooth_eps objectness_smooth iou_normalizer obj_normalizer cls_normalizer delta_normalizer iou_loss "
+        "iou_thresh_kind beta_nms nms_kind resize focal_loss iou_thresh track_history_size sim_thresh "
+        "dets_for_track dets_for_show track_ciou_norm thresh nms_threshold yolo_point uc_normalizer"
+    )
+
+    def points(self, layer: "Layer", key: str) -> bool:
+        return layer["embedding_layer"] != NO_EMBEDDING
+
+    def anchors(self, layer: "Layer") -> int:
+        """Anchors of this head: the length of `mask`, or all of them."""
+        mask = layer["mask"]
+        return layer["num"] if mask is None else len(mask)
+
+    def head_channels(self, layer: "Layer") -> Optional[Tuple[int, int]]:
+        return self.anchors(layer), layer["classes"]
+
+    def infer(self, layer: "Layer") -> Shape:
+        shape, per = layer.input_shape(), layer["classes"] + self.entries
+        wanted = self.anchors(layer) * per
+        text = layer.text("anchors")
+        if text is not None and len(values.elements(text)) > 2 * layer["num"]:
+            raise CfgError(
+                "{} numbers in anchors, but num={}: Darknet would write beyond its array".format(
+                    len(values.elements(text)), layer["num"]
+                ),
+                layer.place("anchors"),
+                "set num to the number of anchor pairs",
+            )
+        if not shape.c or shape.c != wanted:
+            raise GraphError(
+                "[{}] needs {} anchors x ({} classes + {}) = {} channels, the layer before has {}".format(
+                    layer.type, self.anchors(layer), layer["classes"], self.entries, wanted, shape.c
+                ),
+                layer.place("classes"),
+                "set filters={} in the convolution before, or correct classes and mask".format(wanted),
+            )
+        return image(shape.w, shape.h, shape.c)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        return b.output(xs[0], layer.index)
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        if layer.text("mask") is None:
+            yield Hazard("opencv", None, "needs the option mask")
+        text = layer.text("anchors")
+        if text is not None and len(text.split(",")) != 2 * layer["num"]:
+            yield Hazard("opencv", "anchors", "needs exactly 2 x num anchors")
+        for key in ("scale_x_y", "new_coords"):
+            if layer.text(key) not in (None, "0", "1", "1.0"):
+                yield Hazard("pjreddie", key, "ignores {}".format(key))
+            elif key == "new_coords" and layer.text(key) == "1":
+                yield Hazard("pjreddie", key, "ignores {}".format(key))
+
+    def describe(self, layer: "Layer") -> str:
+        return layer.type
+
+
+class GaussianYolo(Yolo):
+    """A variance beside each coordinate."""
+
+    names = ("Gaussian_yolo",)
+    entries = 9
+    readers = ("alexeyab",)

@@ -1,0 +1,66 @@
+"""What a test needs beyond the package itself: each function returns it, or skips the test and says why.
+
+With DARKPRUNE_REQUIRE=1, as in CI, such a test fails instead. The functions may be called in a test, in a fixture,
+or at the top of a module (then they decide for the whole module).
+"""
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBDARKNET = Path("/usr/lib/darknet/libdarknet.so")
+DEBIAN_CFGS = Path("/usr/share/darknet/cfg")
+
+
+def required():
+    """Whether a test fails where it would skip."""
+    return os.environ.get("DARKPRUNE_REQUIRE", "") not in ("", "0")
+
+
+def shared_path():
+    """Where the shared folder is looked for: DARKPRUNE_SHARED, relative to the repository, else ../shared."""
+    return Path(os.path.normpath(str(ROOT / os.environ.get("DARKPRUNE_SHARED", "../shared"))))
+
+
+def shared():
+    """The folder of shared material (cfgs, models, data sets)."""
+    return _present(shared_path(), "cfgs/expectations.tsv", "the shared material; DARKPRUNE_SHARED names its folder")
+
+
+def opencv():
+    """The module cv2, with its DNN reader of Darknet files."""
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        reason = "OpenCV does not import: {}".format(error)
+        cv2 = None
+    if cv2 is None:
+        _absent(reason)
+    if not hasattr(cv2.dnn, "readNetFromDarknet"):
+        _absent("this OpenCV ({}) reads no Darknet files".format(cv2.__version__))
+    return cv2
+
+
+def libdarknet():
+    """The path of pjreddie's Darknet as a shared library, from Debian's package."""
+    return _present(LIBDARKNET, "", "Debian's package darknet")
+
+
+def debian_cfgs():
+    """The folder of the cfgs in Debian's package darknet."""
+    return _present(DEBIAN_CFGS, "yolov3.cfg", "Debian's package darknet")
+
+
+def _present(path, inside, what):
+    if not (path / inside).exists():
+        _absent("{} is not there ({})".format(path, what))
+    return path
+
+
+def _absent(reason):
+    if required():
+        pytest.fail("DARKPRUNE_REQUIRE is set, and " + reason, pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
