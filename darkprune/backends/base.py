@@ -158,6 +158,10 @@ class Builder(object):
         """
         raise self.unsupported("space_to_depth")
 
+    def output(self, x: Tensor, layer_index: int) -> Tensor:
+        """Marks `x` as a raw head, the output of layer `layer_index`; a backend that names outputs does so here."""
+        return x
+
     # Across channels.
 
     def max_channels(self, x: Tensor, out_channels: int) -> Tensor:
@@ -173,7 +177,11 @@ class Builder(object):
         raise self.unsupported("softmax")
 
     def lrn(self, x: Tensor, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, kappa: float = 1.0) -> Tensor:
-        """x * (kappa + alpha * S)^-beta, S = sum of x^2 over channels k - (size - 1) // 2 .. k + size // 2."""
+        """x * (kappa + alpha * S)^-beta, S = sum of x^2 over channels k - (size - 1) // 2 .. k + size // 2.
+
+        Every reader's running sum starts one channel short, so S is less by x^2 of channel size // 2, for every
+        k, where there is such a channel (measured on the original Darknet).
+        """
         raise self.unsupported("lrn")
 
 

@@ -1,8 +1,9 @@
 """What the real readers would do differently with a net: misread, refuse or compute otherwise."""
 
-from typing import List
+from typing import Iterator, List
 
-from darkprune.errors import Notice
+from darkprune.errors import Notice, place
+from darkprune.graph.layer import Configured
 from darkprune.graph.net import Net
 from darkprune.ops.base import Hazard
 
@@ -12,6 +13,8 @@ NAMES = {"pjreddie": "the original Darknet", "alexeyab": "AlexeyAB's Darknet", "
 def hazards(net: Net) -> List[Notice]:
     """A notice for each place where a reader departs from what the net means in its own dialect."""
     found = _file_hazards(net)
+    for configured in [net.config] + list(net.layers):  # type: ignore[operator]
+        found.extend(_text_hazards(configured, net.document.crlf))
     for layer in net.layers:
         for reader in sorted(set(NAMES) - set(layer.op.readers)):
             found.append(_notice(layer, Hazard(reader, None, "does not know [{}]".format(layer.type))))
@@ -22,8 +25,8 @@ def hazards(net: Net) -> List[Notice]:
     return found
 
 
-def _notice(layer: object, hazard: Hazard) -> Notice:
-    where = layer.place(hazard.key)  # type: ignore[attr-defined]
+def _notice(layer: Configured, hazard: Hazard) -> Notice:
+    where = layer.place(hazard.key)
     return Notice("{} {}".format(NAMES[hazard.reader], hazard.message), where, None, hazard.reader)
 
 
@@ -38,4 +41,25 @@ def _file_hazards(net: Net) -> List[Notice]:
             found.append(Notice(message, where, "darkprune writes none", reader))
     if net.config.section.type != "net":
         found.append(Notice("OpenCV DNN does not know [{}]".format(net.config.section.type), where, None, "opencv"))
+    if not any(x.shape.w > 1 and x.shape.h > 1 for x in [net.input] + list(net.layers)):
+        message = "AlexeyAB's Darknet divides by zero in a net where no layer reads a map"
+        found.append(Notice(message, where, None, "alexeyab"))
     return found
+
+
+def _text_hazards(configured: Configured, crlf: bool) -> Iterator[Notice]:
+    """How readers take lines that are no plain option of the section."""
+    section = configured.section
+    kinds = {option.name: option.kind for option in configured.op.options}
+    for option in section.options:
+        raw = option.raw.rstrip("\r")
+        where = place(section.path, option.number, raw, len(raw) - len(raw.lstrip()), len(raw.strip()))
+        if option.value is None:
+            message = "OpenCV DNN refuses a line without '='; Darknet takes the default of {}".format(option.key)
+            yield Notice(message, where, "write {0}=value, or # before it".format(option.key), "opencv")
+        elif option.raw.endswith("\r") and kinds.get(option.key) == "str" and not crlf:
+            message = "the original Darknet takes the carriage return for a part of {}".format(option.key)
+            yield Notice(message, where, "darkprune writes line feeds only", "pjreddie")
+    text = configured.text("activation")
+    if text not in (None, "linear") and "activation" not in kinds:
+        yield _notice(configured, Hazard("opencv", "activation", "applies the activation here, Darknet ignores it"))

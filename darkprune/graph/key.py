@@ -6,7 +6,8 @@ line ends on the way to the board.
 """
 
 import hashlib
-from typing import List
+import threading
+from typing import List, Optional
 
 from darkprune.darknet.weights import FLOAT
 from darkprune.graph.net import Net
@@ -55,3 +56,29 @@ def _meaning(net: Net) -> List[str]:
         words += ["{}={!r}".format(o.name, layer[o.name]) for o in layer.op.options if o.name not in skip]
         lines.append(" ".join(words))
     return lines
+
+
+class KeyJob:
+    """A pair's key computed in the background: reading and hashing take as long as the surgery itself."""
+
+    __slots__ = ("_thread", "_key", "_error")
+
+    def __init__(self, net: Net) -> None:
+        self._key = None  # type: Optional[str]
+        self._error = None  # type: Optional[Exception]
+        self._thread = threading.Thread(target=self._run, args=(net,), daemon=True)
+        self._thread.start()
+
+    def _run(self, net: Net) -> None:
+        try:
+            self._key = pair_key(net)
+        except Exception as error:  # handed to whoever asks for the result
+            self._error = error
+
+    def result(self) -> str:
+        """The key. Raises what computing it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._key is not None
+        return self._key

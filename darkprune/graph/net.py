@@ -23,10 +23,9 @@ class Net:
         header: of the weights file. source: that file, None for a cfg alone.
         loaded: number of leading layers that have values (all of them unless the weights are partial).
         notices: what the user should know about the files.
-        comments: lines to add to the written cfg as comments.
     """
 
-    __slots__ = ("document", "config", "dialect", "layers", "input", "header", "source", "loaded", "notices", "comments")
+    __slots__ = ("document", "config", "dialect", "layers", "input", "header", "source", "loaded", "notices")
 
     def __init__(self, document: CfgDocument, config: Configured, dialect: Dialect) -> None:
         self.document = document
@@ -38,7 +37,6 @@ class Net:
         self.source = None  # type: Optional[WeightsFile]
         self.loaded = 0
         self.notices = []  # type: List[Notice]
-        self.comments = []  # type: List[str]
 
     def copy(self) -> "Net":
         """A net that can be edited without touching this one; parameter values are shared until replaced."""
@@ -55,7 +53,7 @@ class Net:
             twin.inputs = [twins[id(source)] for source in layer.inputs]
             twin.pointers.update((key, twins[id(target)]) for key, target in layer.pointers.items())
         new.header, new.source, new.loaded = self.header, self.source, self.loaded
-        new.notices, new.comments = list(self.notices), list(self.comments)
+        new.notices = list(self.notices)
         return new
 
     def infer(self) -> None:

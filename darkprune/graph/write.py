@@ -1,6 +1,6 @@
 """Net to files: cfg text with only what changed rewritten, and the arrays in file order."""
 
-from typing import Iterator, List
+from typing import Iterator, List, Sequence
 
 import numpy as np
 
@@ -10,11 +10,11 @@ from darkprune.graph.layer import Configured, Layer
 from darkprune.graph.net import Net
 
 
-def cfg_bytes(net: Net) -> bytes:
-    """The cfg of a net: LF line ends, no byte-order mark, untouched lines as they were."""
+def cfg_bytes(net: Net, comments: Sequence[str] = ()) -> bytes:
+    """The cfg of a net: LF line ends, no byte-order mark, untouched lines as they were, `comments` on top."""
     document = net.document
     stay = {id(layer.section): layer for layer in net.layers}
-    parts = [comment_block(net.comments), "".join(document.preamble), _render(net.config)]
+    parts = [comment_block(comments), "".join(document.preamble), _render(net.config)]
     for section in document.sections[1:]:
         layer = stay.get(id(section))
         parts.append(section.remains() if layer is None else _render_layer(layer))

@@ -135,6 +135,8 @@ class Op:
         pointers: options that name a layer which is no input.
         readers: dialects whose reader knows this section.
         convolution: whether it is counted as a convolution, whose filters are what pruning removes.
+        residual: whether it adds a branch to a trunk.
+        terminal: whether it only interprets the raw output of the layer before it (a head, a loss).
     """
 
     names: Tuple[str, ...] = ()
@@ -145,13 +147,22 @@ class Op:
     pointers: Tuple[str, ...] = ()
     readers: Tuple[str, ...] = ("alexeyab", "pjreddie", "opencv")
     convolution = False
+    residual = False
+    terminal = False
 
     def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
         """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""
         text = layer.text(key)
         if text is None:
             raise CfgError("[{}] has no {}".format(layer.type, key), layer.place(), "add {}=-1, say".format(key))
-        return values.int_list(text)
+        numbers = values.int_list(text)
+        if len(numbers) != text.count(",") + 1:
+            raise CfgError(
+                "Darknet counts the commas of a comment behind {} as more layers".format(key),
+                layer.place(key),
+                "put the comment on a line of its own",
+            )
+        return numbers
 
     def points(self, layer: "Layer", key: str) -> bool:
         """Whether an option of `pointers` names a layer, and is not the word for none."""

@@ -82,5 +82,4 @@ class Connected(Op):
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["batch_normalize"]:
             yield Hazard("opencv", "batch_normalize", "reads the arrays of [connected] in the order of a convolution")
-        for hazard in activation_hazards(layer):
-            yield hazard
+        yield from activation_hazards(layer)

@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from darkprune.errors import GraphError, Unsupported
+from darkprune.darknet import values
+from darkprune.errors import Unsupported
 from darkprune.ops.activations import ACTIVATIONS
 from darkprune.ops.base import (
     Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, describe, image, opt, param, require_image, window,
 )  # fmt: skip
-from darkprune.ops.common import activated, activation_hazards, activation_of
+from darkprune.ops.common import (
+    SPECIAL, activated, activation_hazards, activation_of, pad_of, require_dilation, require_split,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -64,21 +67,8 @@ class Convolutional(Op):
         size, padding = layer["size"], self.padding(layer)
         sx, sy = self.strides(layer, host=True)
         groups, filters = self.groups(layer), layer["filters"]
-        for what, count in (("input channels", shape.c), ("filters", filters)):
-            if count % groups:
-                raise GraphError(
-                    "{} {} do not split into {} groups".format(count, what, groups),
-                    layer.place("groups"),
-                    "use a number of groups that divides both",
-                )
-        dilation = self.dilation(layer)
-        if dilation > 1 and 2 * padding != size - 1:
-            raise GraphError(
-                "dilation {} with padding {} of a {}x{} kernel: Darknet's shape formula and its arithmetic "
-                "disagree".format(dilation, padding, size, size),
-                layer.place("dilation"),
-                "use an odd size with pad=1",
-            )
+        require_split(layer, groups, [("input channels", shape.c), ("filters", filters)])
+        require_dilation(layer, self.dilation(layer), padding)
         activation_of(layer)
         w = window(layer, shape.w, 2 * padding, size, sx, "size")
         h = window(layer, shape.h, 2 * padding, size, sy, "size")
@@ -123,8 +113,8 @@ class Convolutional(Op):
     # ---- what the options mean
 
     def padding(self, layer: "Layer") -> int:
-        """Zeros on each side: `pad` is a flag for size / 2 and overrides `padding`."""
-        return layer["size"] // 2 if layer["pad"] else layer["padding"]
+        """Zeros on each side."""
+        return pad_of(layer)
 
     def strides(self, layer: "Layer", host: bool = False) -> Tuple[int, int]:
         """(x, y) strides; with antialiasing the convolution itself (`host`) has stride 1 and the blur strides."""
@@ -153,10 +143,7 @@ class Convolutional(Op):
 
     def obstacle(self, layer: "Layer") -> Optional[str]:
         """Why the filters of this layer cannot be edited, if so."""
-        for key in ("xnor", "binary", "bin_output", "flipped", "dontload", "dontloadscales"):
-            if layer[key]:
-                return "{}={}".format(key, layer[key])
-        for key in ("antialiasing", "sway", "rotate", "stretch", "stretch_sway", "coordconv"):
+        for key in _PECULIAR + ("flipped", "antialiasing"):
             if layer[key]:
                 return "{}={}".format(key, layer[key])
         if layer.pointers:
@@ -229,8 +216,7 @@ class Convolutional(Op):
     # ---- running
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        for key in ("xnor", "binary", "bin_output", "dontload", "dontloadscales", "sway", "rotate", "stretch",
-                    "stretch_sway", "coordconv"):  # fmt: skip
+        for key in _PECULIAR:
             if layer[key]:
                 raise Unsupported(
                     "{}={} is not implemented".format(key, layer[key]), layer.place(key), "run it in Darknet itself"
@@ -264,19 +250,33 @@ class Convolutional(Op):
     # ---- readers
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        if layer["size"] == 1 and (self.strides(layer) != (1, 1) or self.padding(layer)):
-            yield Hazard("pjreddie", "stride", "reads a 1x1 convolution with stride or padding as a plain one")
+        plain = "reads a 1x1 convolution with {} as a plain one"
+        if layer["size"] == 1 and self.strides(layer) != (1, 1):
+            yield Hazard("pjreddie", "stride", plain.format("a stride"))
+        if layer["size"] == 1 and self.padding(layer):
+            yield Hazard("pjreddie", "padding", plain.format("padding"))
+        if layer["size"] == 1 and self.strides(layer)[0] == 1 and (self.padding(layer) or self.strides(layer)[1] > 1):
+            yield Hazard("alexeyab", "padding", plain.format("padding or a vertical stride only"))
         for key in ("filters", "size"):
             if layer.text(key) is None:
                 yield Hazard("opencv", None, "needs the option {}".format(key))
         for key, readers in _IGNORED:
-            if layer.text(key) is not None and layer.text(key) != str(_PLAIN.get(key, 0)):
+            if not self._idle(layer, key):
                 for reader in readers:
                     yield Hazard(reader, key, "does not read {}: other numbers, or misread weights".format(key))
+        for key in ("dontload", "dontloadscales"):
+            for reader in ("alexeyab", "pjreddie") if layer[key] else ():
+                yield Hazard(reader, key, "leaves what {} names at its initial, partly random values".format(key))
         if layer.text("batch_normalize") not in (None, "0", "1"):
             yield Hazard("opencv", "batch_normalize", "takes only batch_normalize=1 for batch norm: misread weights")
-        for hazard in activation_hazards(layer):
-            yield hazard
+        yield from activation_hazards(layer, SPECIAL)
+
+    def _idle(self, layer: "Layer", key: str) -> bool:
+        """Whether an option of _IGNORED is absent or has no effect."""
+        number = values.atoi(layer.text(key) or str(_PLAIN.get(key, 0)))
+        if key in ("stride_x", "stride_y"):
+            return number <= 0 or number == layer["stride"]
+        return number == _PLAIN.get(key, 0)
 
     def describe(self, layer: "Layer") -> str:
         k, (sx, sy) = layer["size"], self.strides(layer)
@@ -285,7 +285,12 @@ class Convolutional(Op):
         return describe(layer, "conv", filters, "{:2d} x{:2d}/{:>2}".format(k, k, stride))
 
 
-_PLAIN = {"stride_x": -1, "stride_y": -1, "dilation": 1}
+_PLAIN = {"stride_x": -1, "stride_y": -1, "dilation": 1, "share_index": NO_LAYER}
+# Arithmetic of their own, which no backend has.
+_PECULIAR = (
+    "xnor", "binary", "bin_output", "dontload", "dontloadscales", "sway", "rotate", "stretch", "stretch_sway",
+    "coordconv",
+)  # fmt: skip
 _IGNORED = (
     ("stride_x", ("pjreddie", "opencv")),
     ("stride_y", ("pjreddie", "opencv")),
@@ -293,6 +298,7 @@ _IGNORED = (
     ("antialiasing", ("pjreddie", "opencv")),
     ("cbn", ("pjreddie", "opencv")),
     ("share_index", ("pjreddie", "opencv")),
+    ("xnor", ("opencv",)),
     ("flipped", ("opencv",)),
     ("dontload", ("opencv",)),
     ("dontloadscales", ("opencv",)),

@@ -14,6 +14,7 @@ class Detection(Op):
     """A grid of side x side cells with `num` boxes each."""
 
     names = ("detection",)
+    terminal = True
     readers = ("alexeyab", "pjreddie")
     options = (
         opt("classes", "int", 1, low=0),

@@ -40,9 +40,7 @@ class Gate(Op):
         return Emission(offset, live)
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        for hazard in activation_hazards(layer):
-            if hazard.key:
-                yield hazard
+        yield from activation_hazards(layer)
 
 
 class ScaleChannels(Gate):
@@ -75,8 +73,7 @@ class ScaleChannels(Gate):
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer.text("scale_wh") not in (None, "0"):
             yield Hazard("opencv", "scale_wh", "refuses scale_wh")
-        for hazard in Gate.hazards(self, layer):
-            yield hazard
+        yield from Gate.hazards(self, layer)
 
 
 class Sam(Gate):

@@ -1,10 +1,10 @@
 """[dropout] and [empty]: nothing happens at inference."""
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, Any, Iterator, List
 
 import numpy as np
 
-from darkprune.ops.base import Emission, Fate, Op, Shape
+from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -26,6 +26,11 @@ class Identity(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return xs[0]
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        for reader in self.readers if layer.index == 0 else ():
+            if reader != "opencv":
+                yield Hazard(reader, None, "crashes where the first layer is [{}]".format(layer.type))
 
 
 class Dropout(Identity):

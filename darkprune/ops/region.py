@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 from darkprune.errors import GraphError
-from darkprune.ops.base import Hazard, Op, Shape, flat, opt
+from darkprune.ops.base import Hazard, Op, Shape, image, opt
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -14,6 +14,7 @@ class Region(Op):
     """Each anchor has `coords` coordinates, an objectness and one score per class."""
 
     names = ("region",)
+    terminal = True
     options = (
         opt("classes", "int", 20, low=0),
         opt("coords", "int", 4, low=0),
@@ -42,7 +43,7 @@ class Region(Op):
                 layer.place("classes"),
                 "set filters={} in the convolution before, or correct classes and num".format(wanted),
             )
-        return flat(shape.outputs)
+        return image(shape.w, shape.h, shape.c)
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Iterator, List
 
+from darkprune.darknet import values
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, flat, image, opt, require_image
 
@@ -48,5 +49,8 @@ class Reorg(Op):
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["reverse"]:
             yield Hazard("opencv", "reverse", "ignores reverse")
+        for key in ("flatten", "extra"):
+            for reader in ("alexeyab", "opencv") if values.atoi(layer.text(key) or "0") else ():
+                yield Hazard(reader, key, "ignores {} of [reorg]".format(key))
         if layer.text("stride") is None:
             yield Hazard("opencv", None, "takes a missing stride for 2, Darknet for 1")

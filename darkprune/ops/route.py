@@ -1,9 +1,10 @@
 """[route]: concatenation of earlier outputs, or of one block of channels of each."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 
 import numpy as np
 
+from darkprune.darknet import values
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, flat, image, opt
 
@@ -81,14 +82,23 @@ class Route(Op):
         return b.concat(xs) if len(xs) > 1 else xs[0]
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        if layer["groups"] > 1:
+        # Read as text: in the original's dialect the option itself is not there.
+        groups = values.atoi(layer.text("groups") or "1")
+        if groups > 1:
             yield Hazard("pjreddie", "groups", "ignores groups of [route]: misread weights from here on")
             if len(layer.inputs) > 1:
                 yield Hazard("opencv", "groups", "takes other channels where groups meet several sources")
+            for reader in self._unfit(layer, groups):
+                yield Hazard(reader, "groups", "cannot take that block of the channels")
         if (layer.text("layers") or "").endswith(","):
             yield Hazard("opencv", "layers", "ignores the comma at the end, which Darknet reads as layer 0")
         if not layer.shape.c:
             yield Hazard("opencv", "layers", "refuses sources of different sizes")
+
+    def _unfit(self, layer: "Layer", groups: int) -> Tuple[str, ...]:
+        """The readers of groups, where the channels do not split or group_id names no group."""
+        beyond = values.atoi(layer.text("group_id") or "0") >= groups
+        return ("alexeyab", "opencv") if beyond or any(x.shape.channels % groups for x in layer.inputs) else ()
 
     def describe(self, layer: "Layer") -> str:
         z = layer.shape

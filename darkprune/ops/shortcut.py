@@ -23,6 +23,7 @@ class Shortcut(Op):
     """Output channels are those of the layer before; narrower sources are added to its first channels."""
 
     names = ("shortcut",)
+    residual = True
     references = ("from",)
     options = (
         opt("from", "ints", ()),
@@ -31,6 +32,7 @@ class Shortcut(Op):
         opt("weights_normalization", "str", "none", only="alexeyab"),
         opt("alpha", "float", 1.0, only="pjreddie opencv"),
         opt("beta", "float", 1.0, only="pjreddie opencv"),
+        opt("dontload", "int", 0),
     )
 
     def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
@@ -78,7 +80,7 @@ class Shortcut(Op):
 
     def parameters(self, layer: "Layer") -> List[ParamSpec]:
         kind, count = self.weighting(layer)[0], len(layer.inputs)
-        if kind == "none":
+        if kind == "none" or layer["dontload"]:
             return []
         if kind == "per_feature":
             return [param("weights", ["source"], [count])]
@@ -156,9 +158,7 @@ class Shortcut(Op):
         for source in layer.inputs[1:]:
             if source.shape.c < layer.shape.c and source.inputs and source.input_shape() == layer.shape:
                 yield Hazard("alexeyab", "from", "reads behind the end of the narrower layer {}".format(source.index))
-        for hazard in activation_hazards(layer):
-            if hazard.key:
-                yield hazard
+        yield from activation_hazards(layer, ("swish", "mish"))
 
     def describe(self, layer: "Layer") -> str:
         z = layer.shape

@@ -46,6 +46,7 @@ class Cost(Op):
     """A training loss; at inference Darknet returns the layer before it."""
 
     names = ("cost",)
+    terminal = True
     passive = "type scale ratio noobj thresh"
 
     def infer(self, layer: "Layer") -> Shape:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 from darkprune.darknet import values
-from darkprune.errors import CfgError, GraphError
+from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ class Yolo(Op):
     """Each anchor of `mask` has 4 coordinates, an objectness and one score per class."""
 
     names = ("yolo",)
+    terminal = True
     pointers = ("embedding_layer",)
     entries = 5  # values per anchor beside the classes
     options = (
@@ -49,15 +50,6 @@ class Yolo(Op):
     def infer(self, layer: "Layer") -> Shape:
         shape, per = layer.input_shape(), layer["classes"] + self.entries
         wanted = self.anchors(layer) * per
-        text = layer.text("anchors")
-        if text is not None and len(values.elements(text)) > 2 * layer["num"]:
-            raise CfgError(
-                "{} numbers in anchors, but num={}: Darknet would write beyond its array".format(
-                    len(values.elements(text)), layer["num"]
-                ),
-                layer.place("anchors"),
-                "set num to the number of anchor pairs",
-            )
         if not shape.c or shape.c != wanted:
             raise GraphError(
                 "[{}] needs {} anchors x ({} classes + {}) = {} channels, the layer before has {}".format(
@@ -74,14 +66,18 @@ class Yolo(Op):
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer.text("mask") is None:
             yield Hazard("opencv", None, "needs the option mask")
-        text = layer.text("anchors")
-        if text is not None and len(text.split(",")) != 2 * layer["num"]:
+        text, numbers = layer.text("anchors"), 2 * layer["num"]
+        if text is not None and text.count(",") + 1 > numbers:  # it counts those of a comment too
+            yield Hazard("pjreddie", "anchors", "writes behind the end of its anchors: more than 2 x num numbers")
+        if text is not None and text.count(",") + 1 != numbers:
             yield Hazard("opencv", "anchors", "needs exactly 2 x num anchors")
-        for key in ("scale_x_y", "new_coords"):
-            if layer.text(key) not in (None, "0", "1", "1.0"):
-                yield Hazard("pjreddie", key, "ignores {}".format(key))
-            elif key == "new_coords" and layer.text(key) == "1":
-                yield Hazard("pjreddie", key, "ignores {}".format(key))
+        mask = layer.text("mask") or ""
+        if mask.count(",") + 1 > len(values.elements(mask)):
+            yield Hazard("pjreddie", "mask", "counts the commas of a comment behind mask")
+        if values.atof(layer.text("scale_x_y") or "1") != 1:
+            yield Hazard("pjreddie", "scale_x_y", "ignores scale_x_y")
+        if values.atoi(layer.text("new_coords") or "0"):
+            yield Hazard("pjreddie", "new_coords", "ignores new_coords")
 
     def describe(self, layer: "Layer") -> str:
         return layer.type

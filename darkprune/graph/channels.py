@@ -1,0 +1,177 @@
+"""Channel sets: which channels live and die together, which may not go, and which must shrink evenly.
+
+Every producing layer gives its output channels fresh labels; the other layers pass, join, slice, repeat or
+tie them. Labels that are tied form one channel set: the unit that is scored, kept or removed whole.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from darkprune.errors import GraphError
+from darkprune.graph.layer import Layer
+from darkprune.graph.net import Net
+
+Balance = NamedTuple("Balance", [("blocks", Tuple[np.ndarray, ...]), ("reason", str)])  # blocks hold set numbers
+Tie = NamedTuple("Tie", [("a", np.ndarray), ("b", np.ndarray), ("reason", str), ("added", bool)])
+
+
+class Channels:
+    """The channel labels of a net.
+
+    Labels are integers; `sets` maps a label to the number of its channel set. Arrays given to ops hold
+    labels, everything below "after the walk" speaks of set numbers.
+
+    Attributes:
+        size: number of labels (and an upper bound of set numbers).
+        outputs: layer index -> labels of its output channels.
+        axes: layer index -> axis name ('in', 'out') -> labels along that axis of its parameters.
+        owner: label -> index of the layer that produced it (-1 for the image). place: label -> channel there.
+        sets: label -> channel set. added: label -> set of labels that meet in a sum of maps.
+        balances: blocks of set numbers that must keep equally many.
+        filters: set -> number of filters (rows of weights) it holds. scored: set -> has a batch-norm gamma.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.size = 0
+        self.outputs = {}  # type: Dict[int, np.ndarray]
+        self.axes = {}  # type: Dict[int, Dict[str, np.ndarray]]
+        self._owners = []  # type: List[Tuple[int, int]]
+        self._ties = []  # type: List[Tie]
+        self._pins = []  # type: List[Tuple[np.ndarray, str]]
+        self._balances = []  # type: List[Tuple[List[np.ndarray], str]]
+        self._walk()
+        self._finish()
+
+    # ---- what ops call
+
+    def fresh(self, layer: Any, count: int) -> np.ndarray:
+        """New labels for the output channels of a producing layer."""
+        labels = np.arange(self.size, self.size + count)
+        self.size += count
+        self._owners.append((layer.index, count))
+        return labels
+
+    def axis(self, layer: Layer, name: str, labels: np.ndarray) -> None:
+        """Says which labels run along a named parameter axis."""
+        self.axes.setdefault(layer.index, {})[name] = labels
+
+    def tie(self, a: np.ndarray, b: np.ndarray, reason: str, added: bool = False) -> None:
+        """Ties labels pairwise; `added` says that their maps are summed, so that constants add up."""
+        if a.size != b.size:
+            raise GraphError("cannot tie {} channels to {} ({})".format(a.size, b.size, reason))
+        self._ties.append(Tie(a, b, reason, added))
+
+    def pin(self, labels: np.ndarray, reason: str) -> None:
+        """Forbids the removal of labels."""
+        if labels.size:
+            self._pins.append((labels, reason))
+
+    def balance(self, blocks: Sequence[np.ndarray], reason: str) -> None:
+        """Asks that as many labels are kept in each block."""
+        self._balances.append((list(blocks), reason))
+
+    def output(self, layer: Any) -> np.ndarray:
+        """Labels of a layer's output channels."""
+        return self.outputs[layer.index]
+
+    def inputs(self, layer: Layer) -> np.ndarray:
+        """Labels of the channels a layer reads, all inputs joined."""
+        return np.concatenate([self.outputs[x.index] for x in layer.inputs])
+
+    # ---- the walk
+
+    def _walk(self) -> None:
+        net = self.net
+        image = self.fresh(net.input, net.input.shape.channels)
+        self.pin(image, "the image")
+        self.outputs[-1] = image
+        for layer in net.layers:
+            labels = layer.op.channels(layer, [self.outputs[x.index] for x in layer.inputs], self)
+            if labels.size != layer.shape.channels:
+                raise GraphError("layer {} has {} labels for {} channels".format(layer, labels.size, layer.shape))
+            self.outputs[layer.index] = labels
+        for layer in net.outputs():
+            self.pin(self.outputs[layer.index], "output of the net, layer {}".format(layer.index))
+        if net.partial:
+            for layer in net.layers[net.loaded :]:
+                reason = "layer {} has no values in partial weights".format(layer.index)
+                self.pin(self.outputs[layer.index], reason)
+                self.pin(self.inputs(layer), reason)
+
+    def _finish(self) -> None:
+        self.owner = np.repeat([o for o, _ in self._owners], [n for _, n in self._owners])
+        self.place = np.concatenate([np.arange(n) for _, n in self._owners])
+        self.sets = components(self.size, [(t.a, t.b) for t in self._ties])
+        self.added = components(self.size, [(t.a, t.b) for t in self._ties if t.added])
+        self.balances = [
+            Balance(tuple(self.sets[block] for block in blocks), reason) for blocks, reason in self._balances
+        ]
+        self.pinned = np.full(self.size, -1)
+        for number, (labels, _) in reversed(list(enumerate(self._pins))):
+            self.pinned[self.sets[labels]] = number
+        self.filters = np.zeros(self.size, int)
+        self.scored = np.zeros(self.size, bool)
+        for layer in self.net.layers:
+            labels = self.axes.get(layer.index, {}).get("out")
+            if labels is None or not self.produces(layer):
+                continue
+            np.add.at(self.filters, self.sets[labels], 1)
+            if layer.has("scales"):
+                self.scored[self.sets[labels]] = True
+
+    # ---- after the walk
+
+    def produces(self, layer: Layer) -> bool:
+        """Whether the layer's output labels are its own: it has weights that make new channels."""
+        labels = self.axes.get(layer.index, {}).get("out")
+        return labels is not None and labels.size > 0 and self.owner[labels[0]] == layer.index
+
+    def producers(self) -> List[Tuple[Layer, np.ndarray]]:
+        """(layer, set number of each output channel) of all layers that make channels, in order."""
+        return [(la, self.sets[self.outputs[la.index]]) for la in self.net.layers if self.produces(la)]
+
+    def pin_reason(self, number: int) -> Optional[str]:
+        """Why a channel set may not go; None if it may."""
+        pin = self.pinned[number]
+        return None if pin < 0 else self._pins[pin][1]
+
+    def members(self, number: int) -> List[Tuple[int, int]]:
+        """(layer index, output channel) of the labels in a channel set."""
+        labels = np.flatnonzero(self.sets == number)
+        return list(zip(self.owner[labels].tolist(), self.place[labels].tolist()))
+
+    def reasons(self, number: int) -> List[str]:
+        """Why a channel set is what it is: its ties, its balances and its pin, for people to read."""
+        found = [t.reason for t in self._ties if (self.sets[t.a] == number).any()]
+        found += [b.reason for b in self.balances if any((block == number).any() for block in b.blocks)]
+        pin = self.pin_reason(number)
+        return found + (["kept: " + pin] if pin else [])
+
+    def widths(self) -> np.ndarray:
+        """Set -> number of its tied width: sets that share a producing layer move together."""
+        pairs = [(np.repeat(sets[:1], sets.size), sets) for _, sets in self.producers()]
+        return components(self.size, pairs)
+
+
+def components(count: int, pairs: Sequence[Tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The smallest number that each of 0..count-1 is connected to through pairs of equal-length arrays."""
+    root = np.arange(count)
+    if not pairs:
+        return root
+    a = np.concatenate([p for p, _ in pairs])
+    b = np.concatenate([q for _, q in pairs])
+    while True:
+        low = np.minimum(root[a], root[b])
+        new = root.copy()
+        np.minimum.at(new, root[a], low)
+        np.minimum.at(new, root[b], low)
+        while True:
+            jumped = new[new]
+            if np.array_equal(jumped, new):
+                break
+            new = jumped
+        if np.array_equal(new, root):
+            return root
+        root = new

@@ -1,0 +1,39 @@
+"""Writes a net as a Darknet pair: both files together, or neither."""
+
+from typing import TYPE_CHECKING, Iterator, Optional
+
+from darkprune.darknet.pair import PairWriter
+from darkprune.darknet.weights import FLOAT
+from darkprune.graph.net import Net
+from darkprune.graph.write import cfg_bytes, file_arrays
+
+if TYPE_CHECKING:
+    from darkprune.prune.plan import Plan
+
+PLAN_SUFFIX = ".plan.json"
+
+
+def save(net: Net, prefix: str, overwrite: bool = False, plan: Optional["Plan"] = None) -> None:
+    """Writes `prefix`.cfg and `prefix`.weights, and with a plan `prefix`.plan.json.
+
+    The inputs of the net are never overwritten. Raises OutputError, and changes nothing, when a file cannot be
+    written or exists and `overwrite` is not set; GraphError when the net breaks an invariant; WeightsError when
+    a value of the original is not finite.
+    """
+    net.check()
+    inputs = [net.document.path] + ([net.source.path] if net.source else [])
+    extras = [PLAN_SUFFIX] if plan is not None else []
+    with PairWriter(prefix, inputs=inputs, overwrite=overwrite, extras=extras) as writer:
+        writer.write_weights(weights_chunks(net))
+        if plan is not None:
+            writer.write_extra(PLAN_SUFFIX, plan.to_bytes())
+        writer.write_cfg(cfg_bytes(net, [plan.comment()] if plan is not None else []))
+        writer.commit()
+
+
+def weights_chunks(net: Net) -> Iterator[bytes]:
+    """The bytes of the weights file, array by array."""
+    yield net.header.to_bytes()
+    for layer in net.layers[: net.loaded]:
+        for array in file_arrays(net, layer):
+            yield array.astype(FLOAT, copy=False).tobytes()

@@ -1,0 +1,42 @@
+"""[activation]: an activation as a layer of its own."""
+
+from typing import TYPE_CHECKING, Any, Iterator, List
+
+import numpy as np
+
+from darkprune.ops.activations import ACTIVATIONS
+from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, opt
+from darkprune.ops.common import activated, activation_hazards, activation_of
+
+if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
+    from darkprune.graph.channels import Channels
+    from darkprune.graph.layer import Layer
+
+
+class Activation(Op):
+    """Value by value, unless the activation couples channels."""
+
+    names = ("activation",)
+    readers = ("alexeyab", "pjreddie")
+    options = (opt("activation", "str", "linear"),)
+
+    def infer(self, layer: "Layer") -> Shape:
+        activation_of(layer)
+        return layer.input_shape()
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        if ACTIVATIONS[layer["activation"]].couples_channels:
+            g.pin(ins[0], "{} of layer {} couples channels".format(layer["activation"], layer.index))
+        return ins[0]
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        if layer["activation"] == "linear":
+            return ins[0]
+        return elementwise(ins[0], lambda v: activated(layer, v))
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        return b.activation(xs[0], layer["activation"])
+
+    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        yield from activation_hazards(layer)

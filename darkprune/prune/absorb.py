@@ -1,0 +1,276 @@
+"""Absorbing what removed channels still emit: into biases and means, or through constant channels.
+
+Where a reader sees whole kernels everywhere, the sum of the constants goes into its bias or its batch-norm
+mean. Where a reader is padded, its borders see less of the constants, as zeros are not constants: there one
+removed channel stays as a constant channel, and the reader's weights for it carry the whole sum, tap by tap.
+"""
+
+import math
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+
+import numpy as np
+
+from darkprune.graph.channels import Channels
+from darkprune.graph.layer import Layer
+from darkprune.graph.net import Net
+from darkprune.ops.activations import inverse
+from darkprune.ops.base import Emission
+from darkprune.ops.common import activated
+from darkprune.prune.emission import Walk, joined, walk
+from darkprune.prune.reshape import Patch
+
+SMALLEST = 2.0**-10  # of a constant channel's value; smaller ones lose bits where they meet real values
+
+Reader = NamedTuple(
+    "Reader",
+    [
+        ("layer", Layer),
+        ("padded", bool),
+        ("labels", np.ndarray),  # along its 'in' axis
+        ("offset", np.ndarray),  # float64 along its 'in' axis
+    ],
+)
+
+
+def readers_of(net: Net, channels: Channels, emissions: Dict[int, Emission], skip: Set[int]) -> List[Reader]:
+    """The weighted layers that meet constants, in order."""
+    found = []
+    for layer in net.layers[: net.loaded]:
+        absorber = layer.op.absorber(layer)
+        if absorber is None or layer.index in skip or "weights" not in layer.params:
+            continue
+        offset = joined(emissions, layer)
+        if (offset != 0).any():
+            found.append(Reader(layer, absorber.padded, channels.axes[layer.index]["in"], offset))
+    return found
+
+
+def choose_constants(channels: Channels, readers: List[Reader], usable: np.ndarray) -> Tuple[Dict[int, int], List[int]]:
+    """The fewest channel sets, found greedily, whose constants serve every padded reader.
+
+    Args:
+        usable: bool by set number: removed sets that can emit a constant.
+
+    Returns:
+        reader index -> set, and the indices of readers that no set serves.
+    """
+    waiting = {}
+    for reader in readers:
+        if reader.padded:
+            sets = np.unique(channels.sets[reader.labels])
+            waiting[reader.layer.index] = sets[usable[sets]]
+    unserved = sorted(index for index, sets in waiting.items() if not sets.size)
+    for index in unserved:
+        del waiting[index]
+    chosen = {}  # type: Dict[int, int]
+    while waiting:
+        votes = np.zeros(channels.size, int)
+        for sets in waiting.values():
+            votes[sets] += 1
+        best = np.flatnonzero(votes == votes.max())
+        carrier = int(best[np.argmin(channels.filters[best])])
+        for index in [i for i, sets in waiting.items() if carrier in sets]:
+            chosen[index] = carrier
+            del waiting[index]
+    return chosen, unserved
+
+
+def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray:
+    """bool by set: all its filters can be silenced, and their activations reach positive constants."""
+    usable = removed.copy()
+    for layer, sets in channels.producers():
+        if not layer.has("scales"):
+            usable[sets[channels.scored[sets]]] = False
+        if inverse(layer["activation"], 0.25, layer.dialect_name) is None:
+            usable[sets] = False
+    return usable
+
+
+def taps(layer: Layer, offset: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """float64 [n, taps]: the sum over channels of weight times constant, for each tap of the kernel.
+
+    The order of the sum is fixed: channel after channel.
+    """
+    absorber = layer.op.absorber(layer)
+    n, per = weights.shape[0], weights.shape[1]
+    flat = weights.reshape(n, per, -1)
+    if absorber is not None and absorber.groups > 1:
+        rows = offset.reshape(absorber.groups, per).repeat(n // absorber.groups, axis=0)
+        return (flat * rows[:, :, None]).sum(axis=1)
+    used = np.flatnonzero(offset)
+    total = np.zeros((n, flat.shape[2]), np.float64)
+    for start in range(0, n, 64):  # bounded memory
+        part = flat[start : start + 64].take(used, axis=1).astype(np.float64)
+        part *= offset[used][:, None]
+        total[start : start + 64] = part.sum(axis=1)
+    return total
+
+
+class Absorption:
+    """The changes to arrays that make readers whole again, and the constants that stay.
+
+    Attributes: constants (set numbers), patches (by layer index and parameter, on the new arrays).
+    """
+
+    def __init__(
+        self, net: Net, channels: Channels, removed: np.ndarray, result: Walk, mode: str,
+        carriers: Dict[int, int], skip: Set[int],
+    ) -> None:  # fmt: skip
+        self.net, self.channels, self.removed, self.mode = net, channels, removed, mode
+        self.carriers, self.skip = carriers, skip
+        self.constants = sorted(set(carriers.values()))
+        self.patches = {}  # type: Dict[Tuple[int, str], Patch]
+        self._kept = ~removed
+        self._kept[self.constants] = True
+        if mode == "none":
+            return
+        readers = readers_of(net, channels, result.emissions, skip)
+        sums = {r.layer.index: taps(r.layer, r.offset, r.layer.array("weights")) for r in readers}
+        seeds = self._emitters(readers, sums)
+        values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
+        self._silence_columns()
+        for reader in readers:
+            self._patch_reader(reader, sums[reader.layer.index], values)
+
+    # ---- constant channels
+
+    def _emitters(self, readers: List[Reader], sums: Dict[int, np.ndarray]) -> Dict[int, np.ndarray]:
+        """Turns the filters of constant sets into constants; returns what every producer now emits."""
+        channels, seeds = self.channels, {}  # type: Channels, Dict[int, np.ndarray]
+        demand = self._demand(readers, sums)
+        for layer, sets in channels.producers():
+            mine = [int(k) for k in np.flatnonzero(np.isin(sets, self.constants))]
+            if not mine:
+                continue
+            if layer.index in self.skip:
+                seeds[layer.index] = np.zeros(sets.size)
+                continue
+            labels = channels.outputs[layer.index]
+            bias = {k: 0.0 for k in mine}
+            for k in mine:
+                group = int(channels.added[labels[k]])
+                first = group == labels[k]  # of filters whose maps are added up, the first emits, the others 0
+                if first and group in demand:
+                    bias[k] = self._bias(layer, sets, demand[group])
+            seeds[layer.index] = self._seed(layer, sets, bias)
+            self._patch_producer(layer, bias)
+        return seeds
+
+    def _demand(self, readers: List[Reader], sums: Dict[int, np.ndarray]) -> Dict[int, float]:
+        """Group of added labels -> the value its constant should have for the readers it serves."""
+        demand = {}  # type: Dict[int, float]
+        for reader in readers:
+            carrier = self.carriers.get(reader.layer.index)
+            if carrier is None:
+                continue
+            column = int(np.flatnonzero(self.channels.sets[reader.labels] == carrier)[0])
+            group = int(self.channels.added[reader.labels[column]])
+            weights = reader.layer.array("weights")
+            others = np.abs(weights[:, self._kept[self.channels.sets[reader.labels]]])
+            largest = float(others.max()) if others.size else 0.0
+            needed = float(np.abs(sums[reader.layer.index]).max()) / largest if largest else 1.0
+            demand[group] = max(demand.get(group, 0.0), needed, SMALLEST)
+        return demand
+
+    def _bias(self, layer: Layer, sets: np.ndarray, needed: float) -> float:
+        """beta of a constant: the power of two that is needed, but at most the tensor's estimated amax."""
+        value = 2.0 ** math.ceil(math.log(needed, 2))
+        live = ~self.removed[sets]
+        if layer.has("scales") and live.any():
+            amax = np.abs(layer.array("biases")[live]) + 3 * np.abs(layer.array("scales")[live])
+            limit = float(amax.max())
+            if 0 < limit < value:
+                value = max(2.0 ** math.floor(math.log(limit, 2)), SMALLEST)
+        while value >= SMALLEST:
+            beta = inverse(layer["activation"], value, layer.dialect_name)
+            if beta is not None:
+                return float(beta)
+            value /= 2
+        return float(inverse(layer["activation"], 0.25, layer.dialect_name) or 0.25)
+
+    def _seed(self, layer: Layer, sets: np.ndarray, bias: Dict[int, float]) -> np.ndarray:
+        seed = np.zeros(sets.size)
+        seed[list(bias)] = activated(layer, np.array(list(bias.values())))
+        return seed
+
+    def _patch_producer(self, layer: Layer, bias: Dict[int, float]) -> None:
+        rows = self._positions(layer, "out", list(bias))
+        values = [bias[k] for k in bias]
+        for name, fill in (("biases", values), ("scales", 0), ("mean", 0), ("variance", 1), ("weights", 0)):
+            if name in layer.params:
+                self._add(layer, name, _setter(rows, fill))
+
+    def _silence_columns(self) -> None:
+        """No reader keeps its old weights for a constant channel."""
+        for layer in self.net.layers[: self.net.loaded]:
+            absorber = layer.op.absorber(layer)
+            labels = self.channels.axes.get(layer.index, {}).get("in")
+            if absorber is None or labels is None or layer.index in self.skip or absorber.groups > 1:
+                continue
+            mine = np.flatnonzero(np.isin(self.channels.sets[labels], self.constants))
+            if mine.size:
+                columns = self._positions(layer, "in", mine.tolist())
+                self._add(layer, "weights", _column_setter(columns, None))
+
+    # ---- readers
+
+    def _patch_reader(self, reader: Reader, total: np.ndarray, values: Dict[int, Emission]) -> None:
+        layer = reader.layer
+        rows = np.flatnonzero(self._kept[self.channels.sets[self.channels.outputs[layer.index]]])
+        carrier = self.carriers.get(layer.index)
+        if carrier is None:
+            absorber = layer.op.absorber(layer)
+            assert absorber is not None
+            self._add(layer, absorber.target, _adder(absorber.sign * total.sum(axis=1)[rows], self._fixed(layer, rows)))
+            return
+        column = int(np.flatnonzero(self.channels.sets[reader.labels] == carrier)[0])
+        value = joined(values, layer)[column]
+        carried = (total / value)[rows]
+        carried[self._fixed(layer, rows)] = 0
+        self._add(layer, "weights", _column_setter(self._positions(layer, "in", [column]), carried))
+
+    def _fixed(self, layer: Layer, rows: np.ndarray) -> np.ndarray:
+        """bool by new output channel: constants themselves, which take nothing over."""
+        if not self.channels.produces(layer):
+            return np.zeros(rows.size, bool)
+        return np.isin(self.channels.sets[self.channels.outputs[layer.index]][rows], self.constants)
+
+    def _positions(self, layer: Layer, axis: str, old: List[int]) -> np.ndarray:
+        """Positions, after surgery, of old positions along a labelled axis."""
+        kept = self._kept[self.channels.sets[self.channels.axes[layer.index][axis]]]
+        return (np.cumsum(kept) - 1)[old]
+
+    def _add(self, layer: Layer, name: str, patch: Patch) -> None:
+        before = self.patches.get((layer.index, name))
+        self.patches[layer.index, name] = patch if before is None else _chain(before, patch)
+
+
+def _chain(first: Patch, second: Patch) -> Patch:
+    return lambda array: second(first(array))
+
+
+def _setter(rows: np.ndarray, fill: Any) -> Patch:
+    def patch(array: np.ndarray) -> np.ndarray:
+        array[rows] = np.float32(fill) if np.isscalar(fill) else np.asarray(fill, np.float32)
+        return array
+
+    return patch
+
+
+def _column_setter(columns: np.ndarray, values: Optional[np.ndarray]) -> Patch:
+    def patch(array: np.ndarray) -> np.ndarray:
+        if values is None:
+            array[:, columns] = 0
+        else:
+            array[:, columns[0]] = values.reshape(array[:, columns[0]].shape).astype(np.float32)
+        return array
+
+    return patch
+
+
+def _adder(amount: np.ndarray, fixed: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    def patch(array: np.ndarray) -> np.ndarray:
+        moved = (array.astype(np.float64) + amount).astype(np.float32)
+        return np.where(fixed, array, moved)
+
+    return patch

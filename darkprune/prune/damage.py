@@ -1,0 +1,72 @@
+"""What pruning is predicted to cost, from the arrays alone: how much signal goes, layer by layer.
+
+A filter's output varies, per channel, with a standard deviation of |gamma| behind batch norm (its input is
+normalised), so the share of the variance that goes with the removed filters of a layer is
+sum(gamma_removed^2) / sum(gamma^2). The share left is followed to the heads: a layer multiplies what its input
+has left, a sum or concatenation averages it.
+"""
+
+from typing import Any, Dict, List, NamedTuple
+
+import numpy as np
+
+from darkprune.graph.channels import Channels
+from darkprune.graph.net import Net
+
+Damage = NamedTuple(
+    "Damage",
+    [
+        ("total", float),  # share of the signal lost at the worst head, 0..1
+        ("layers", Dict[int, float]),  # layer index -> share of its own variance that goes
+    ],
+)
+FATAL = 0.75  # from here on a pruned net keeps no useful accuracy without training
+
+
+def predict(net: Net, channels: Channels, removed: np.ndarray) -> Damage:
+    """The predicted damage of silencing the channel sets that `removed` (bool by set) marks."""
+    lost = {}  # type: Dict[int, float]
+    for layer, sets in channels.producers():
+        gone = removed[sets]
+        if layer.index < net.loaded and gone.any():
+            strength = _strength(layer)
+            total = float(strength.sum())
+            lost[layer.index] = float(strength[gone].sum()) / total if total > 0 else 0.0
+    left = {-1: 1.0}
+    for layer in net.layers:
+        signals = [left[x.index] for x in layer.inputs]
+        left[layer.index] = layer.op.passes(layer, signals, lost.get(layer.index, 0.0))
+    worst = min([left[layer.index] for layer in net.outputs()] or [1.0])
+    return Damage(max(0.0, 1.0 - worst), lost)
+
+
+def _strength(layer: Any) -> np.ndarray:
+    """float64 per filter, proportional to the variance of its output."""
+    if layer.has("scales"):
+        return layer.array("scales").astype(np.float64) ** 2
+    weights = layer.array("weights").reshape(layer.shape.channels, -1)
+    return np.einsum("ij,ij->i", weights, weights, dtype=np.float64)
+
+
+def gamma_histogram(net: Net, bins: int = 20) -> Dict[str, Any]:
+    """All |gamma| of the net: counts per bin, quantiles, and whether the net was ever trained for sparsity."""
+    values = [np.abs(layer.array("scales")) for layer in net.layers[: net.loaded] if layer.has("scales")]
+    if not values:
+        return {"filters": 0, "sparsified": False, "edges": [], "counts": [], "near_zero": 0.0}
+    gammas = np.concatenate(values).astype(np.float64)
+    edges = np.linspace(0, float(gammas.max()) or 1.0, bins + 1)
+    near = float(np.mean(gammas < 0.01 * float(np.mean(gammas)) + 1e-12)) if gammas.any() else 1.0
+    counts = np.histogram(gammas, edges)[0]
+    return {
+        "filters": int(gammas.size),
+        "near_zero": near,
+        "sparsified": near >= 0.05,
+        "edges": [round(float(e), 6) for e in edges],
+        "counts": [int(c) for c in counts],
+    }
+
+
+def worst_layers(damage: Damage, count: int = 3) -> List[str]:
+    """The layers that lose most, as words."""
+    ranked = sorted(damage.layers.items(), key=lambda item: -item[1])[:count]
+    return ["layer {}: {:.0%}".format(index, share) for index, share in ranked]

@@ -1,0 +1,91 @@
+"""What silenced channels still emit, tensor by tensor.
+
+The net we compare with is the original with gamma := 0 on every channel that goes (and weights := 0 where a
+whole set has no gamma). Such a channel is constant inside the map; everything behind it that is linear carries
+that constant on, until a layer with weights takes it over.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Set
+
+import numpy as np
+
+from darkprune.graph.channels import Channels
+from darkprune.graph.layer import Layer
+from darkprune.graph.net import Net
+from darkprune.ops.base import Emission, Fate
+
+Walk = NamedTuple(
+    "Walk",
+    [
+        ("emissions", Dict[int, Emission]),  # layer index (-1: the image) -> what its output emits
+        ("stuck", Dict[int, str]),  # channel set -> why its constants cannot be carried on
+        ("muted_stuck", Dict[int, str]),  # the same for layers that are silenced whole, by index
+    ],
+)
+
+
+def walk(
+    net: Net, channels: Channels, removed: np.ndarray, muted: Optional[Set[int]] = None, seeds: Optional[Any] = None
+) -> Walk:
+    """Follows the constants through the net.
+
+    Args:
+        removed: bool by set number.
+        muted: indices of layers whose whole output is silenced (the ends of removed branches).
+        seeds: layer index -> float64 constants that silenced channels emit, instead of what they do emit.
+    """
+    muted = muted or set()
+    length = net.input.shape.channels
+    emissions = {-1: Emission(np.zeros(length), np.ones(length, bool))}
+    stuck, muted_stuck = {}, {}  # type: Dict[int, str], Dict[int, str]
+    for layer in net.layers[: net.loaded]:
+        ins = [emissions[x.index] for x in layer.inputs]
+        fate = fate_of(layer, channels, removed, muted)
+        emission = layer.op.emit(layer, ins, fate)
+        if seeds is not None and layer.index in seeds:
+            offset = np.where(fate.silenced, seeds[layer.index], emission.offset)
+            emission = Emission(offset, emission.live)
+        lost = np.isnan(emission.offset)
+        if lost.any():
+            _blame(layer, channels, removed, lost, ins, stuck, muted, muted_stuck)
+            emission = Emission(np.where(lost, 0.0, emission.offset), emission.live)
+        emissions[layer.index] = emission
+    return Walk(emissions, stuck, muted_stuck)
+
+
+def fate_of(layer: Layer, channels: Channels, removed: np.ndarray, muted: Set[int]) -> Fate:
+    """Which output channels of a layer go, and which of those are silenced in the net we compare with."""
+    sets = channels.sets[channels.outputs[layer.index]]
+    if layer.index in muted:
+        every = np.ones(sets.size, bool)
+        return Fate(every, every)
+    goes = removed[sets]
+    if not channels.produces(layer):
+        return Fate(goes, np.zeros(sets.size, bool))
+    return Fate(goes, goes if layer.has("scales") else goes & ~channels.scored[sets])
+
+
+def _blame(
+    layer: Layer, channels: Channels, removed: np.ndarray, lost: np.ndarray, ins: List[Emission],
+    stuck: Dict[int, str], muted: Set[int], muted_stuck: Dict[int, str],
+) -> None:  # fmt: skip
+    """Names the sets (or the silenced layers) behind constants that do not get through `layer`."""
+    why = "layer {} [{}] does not pass its constant on".format(layer.index, layer.type)
+    out = channels.sets[channels.outputs[layer.index]]
+    guilty = out[lost & removed[out]]
+    if not guilty.size:
+        parts = [channels.sets[channels.outputs[x.index]] for x in layer.inputs]
+        guilty = np.concatenate([p[(e.offset != 0) & removed[p]] for p, e in zip(parts, ins)])
+    for number in set(guilty.tolist()):
+        stuck.setdefault(number, why)
+    if not guilty.size:
+        for index in muted:
+            muted_stuck.setdefault(index, why)
+
+
+def joined(emissions: Dict[int, Emission], layer: Layer) -> np.ndarray:
+    """float64 offsets along a weighted layer's 'in' axis."""
+    source = layer.inputs[0]
+    offset = emissions[source.index].offset
+    absorber = layer.op.absorber(layer)
+    return np.repeat(offset, absorber.positions) if absorber is not None else offset

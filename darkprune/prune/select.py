@@ -1,0 +1,202 @@
+"""Which channel sets go: by score, and then repaired until every rule holds, only ever by keeping more."""
+
+import math
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from darkprune.errors import UsageError
+from darkprune.graph.channels import Channels
+from darkprune.graph.net import Net
+from darkprune.prune.absorb import choose_constants, readers_of, usable_sets
+from darkprune.prune.emission import Walk, walk
+from darkprune.prune.score import set_scores
+
+Options = NamedTuple(
+    "Options",
+    [
+        ("channels", float),  # share of the removable filters that goes
+        ("scope", str),  # global: one threshold; layer: the share is taken from each tied width
+        ("group", str),
+        ("score", str),
+        ("min_keep", float),  # of each layer: a fraction if below 1, else a count
+        ("round", int),  # kept channels per tied width and per block are multiples of this
+        ("absorb", str),  # exact, bias, none
+    ],
+)
+DEFAULTS = Options(0.0, "global", "max", "gamma", 0.01, 1, "exact")
+
+Selection = NamedTuple(
+    "Selection",
+    [
+        ("removed", np.ndarray),  # bool by set: silenced; all but the constants go
+        ("carriers", Dict[int, int]),  # reader layer -> set that stays as its constant channel
+        ("walk", Walk),
+        ("reached", float),  # share of the removable filters that really goes
+        ("kept", Dict[int, str]),  # set -> why it was kept although its score was low
+        ("eligible", np.ndarray),  # bool by set
+        ("scores", np.ndarray),
+    ],
+)
+
+
+def check_options(options: Options) -> None:
+    """Raises UsageError for values out of range."""
+    ranges = (
+        (0 <= options.channels < 1, "channels must be at least 0 and below 1", "0.6 removes 60 % of the filters"),
+        (options.scope in ("global", "layer"), "unknown scope {!r}".format(options.scope), "use global or layer"),
+        (options.min_keep >= 0, "min-keep must not be negative", "a fraction below 1, or a count"),
+        (options.round >= 1, "round must be at least 1", "use 8"),
+        (options.absorb in ("exact", "bias", "none"), "unknown absorb mode {!r}".format(options.absorb),
+         "use exact, bias or none"),
+    )  # fmt: skip
+    for fine, cause, cure in ranges:
+        if not fine:
+            raise UsageError(cause, hint=cure)
+
+
+def select(net: Net, channels: Channels, options: Options) -> Selection:
+    """Chooses the channel sets to remove. Raises UsageError."""
+    check_options(options)
+    scores = set_scores(net, channels, options.score, options.group)
+    eligible = (channels.filters > 0) & (channels.pinned < 0) & ~np.isnan(scores)
+    total = int(channels.filters[eligible].sum())
+    order = np.flatnonzero(eligible)
+    order = order[np.argsort(scores[order], kind="mergesort")]
+    goal, asked, best = options.channels, options.channels, None  # type: float, float, Optional[Selection]
+    for _ in range(6):
+        wanted = _lowest(channels, order, asked, options.scope)
+        removed, carriers, result, kept = _repair(net, channels, wanted, scores, options)
+        gone = removed.copy()
+        gone[list(carriers.values())] = False
+        reached = float(channels.filters[gone & eligible].sum()) / total if total else 0.0
+        found = Selection(removed, carriers, result, reached, kept, eligible, scores)
+        if best is None or abs(reached - goal) < abs(best.reached - goal):
+            best = found
+        elif reached <= best.reached:
+            break
+        if abs(reached - goal) <= 0.004 or asked >= 1:
+            break
+        asked = min(1.0, max(0.0, asked + (goal - reached)))
+    assert best is not None
+    return best
+
+
+def _lowest(channels: Channels, order: np.ndarray, share: float, scope: str) -> np.ndarray:
+    """bool by set: the lowest-scored sets that together hold the share of the filters of `order`."""
+    removed = np.zeros(channels.size, bool)
+    groups = [order]
+    if scope == "layer":
+        widths = channels.widths()[order]
+        groups = [order[widths == width] for width in np.unique(widths)]
+    for group in groups:
+        held = np.cumsum(channels.filters[group])
+        if held.size:
+            removed[group[held <= share * held[-1] + 1e-9]] = True
+    return removed
+
+
+def _repair(
+    net: Net, channels: Channels, removed: np.ndarray, scores: np.ndarray, options: Options
+) -> Tuple[np.ndarray, Dict[int, int], Walk, Dict[int, str]]:
+    """Restores sets until floors, absorption, balance and rounding all hold; the constants are counted as kept."""
+    rules = Rules(channels, scores, options)
+    usable = usable_sets(net, channels, np.ones(channels.size, bool))
+    kept = {}  # type: Dict[int, str]
+    while True:
+        _restore(removed, rules.floors(removed), "min-keep", kept)
+        result = walk(net, channels, removed)
+        carriers = {}  # type: Dict[int, int]
+        if options.absorb == "exact":
+            if result.stuck:
+                for number, why in result.stuck.items():
+                    _restore(removed, [number], why, kept)
+                continue
+            readers = readers_of(net, channels, result.emissions, set())
+            carriers, unserved = choose_constants(channels, readers, usable & removed)
+            if unserved:
+                for reader in readers:
+                    if reader.layer.index in unserved:
+                        sets = channels.sets[reader.labels]
+                        why = "no channel can carry its constant to padded layer {}".format(reader.layer.index)
+                        _restore(removed, sets[(reader.offset != 0) & removed[sets]].tolist(), why, kept)
+                continue
+        constants = np.zeros(channels.size, bool)
+        constants[list(carriers.values())] = True
+        idle = rules.idle_constants(removed, constants)
+        if idle:
+            _restore(removed, idle, "a constant channel in its place would save nothing", kept)
+            continue
+        more = rules.repair(removed, constants)
+        if not more:
+            return removed, carriers, result, kept
+        for number, why in more:
+            _restore(removed, [number], why, kept)
+
+
+def _restore(removed: np.ndarray, sets: List[int], why: str, kept: Dict[int, str]) -> None:
+    for number in sets:
+        removed[number] = False
+        kept.setdefault(number, why)
+
+
+class Rules:
+    """Floors, balance and rounding over the kept sets of each layer and block."""
+
+    def __init__(self, channels: Channels, scores: np.ndarray, options: Options) -> None:
+        self.scores = np.where(np.isnan(scores), np.inf, scores)
+        self.step = options.round
+        self.layers = [sets for _, sets in channels.producers()]
+        self.balances = channels.balances
+        self.least = [self._least(sets.size, options.min_keep) for sets in self.layers]
+
+    def _least(self, size: int, min_keep: float) -> int:
+        count = math.ceil(min_keep * size) if min_keep < 1 else int(min_keep)
+        return min(size, max(1, count))
+
+    def floors(self, removed: np.ndarray) -> List[int]:
+        """Sets to keep so that no layer falls below its floor; no constant counts here."""
+        found = []  # type: List[int]
+        for sets, least in zip(self.layers, self.least):
+            missing = least - np.count_nonzero(~removed[sets])
+            if missing > 0:
+                found += self._best(sets, removed, missing)
+        return found
+
+    def idle_constants(self, removed: np.ndarray, constants: np.ndarray) -> List[int]:
+        """Constants in whose layers nothing else goes: the real channel costs no more."""
+        if not constants.any():
+            return []
+        busy = np.zeros(removed.size, bool)
+        for sets in self.layers:
+            if (removed & ~constants)[sets].any():
+                busy[sets] = True
+        return np.flatnonzero(constants & ~busy).tolist()
+
+    def repair(self, removed: np.ndarray, constants: np.ndarray) -> List[Tuple[int, str]]:
+        """Sets to keep for the first balance or rounding rule that fails; empty when all hold."""
+        kept = ~removed | constants
+        for balance in self.balances:
+            counts = [int(np.count_nonzero(kept[block])) for block in balance.blocks]
+            goals = [self._rounded(count, block.size) for count, block in zip(counts, balance.blocks)]
+            goal = max(goals)
+            for count, block in zip(counts, balance.blocks):
+                if count < goal:
+                    best = self._best(block, ~kept, min(goal, block.size) - count)
+                    return [(number, balance.reason) for number in best]
+        if self.step > 1:
+            for sets in self.layers:
+                count = int(np.count_nonzero(kept[sets]))
+                goal = self._rounded(count, sets.size)
+                if count < goal:
+                    return [(n, "round {}".format(self.step)) for n in self._best(sets, ~kept, goal - count)]
+        return []
+
+    def _rounded(self, count: int, size: int) -> int:
+        return min(size, -(-count // self.step) * self.step)
+
+    def _best(self, sets: np.ndarray, gone: np.ndarray, count: int) -> List[int]:
+        """The best-scored sets among those that are gone; a set that lies twice in a block counts twice."""
+        candidates = np.unique(sets[gone[sets]])
+        ranked = candidates[np.argsort(-self.scores[candidates], kind="mergesort")]
+        return ranked[: max(1, count)].tolist()

@@ -1,0 +1,178 @@
+"""Does a pruned net compute what the original computes with the removed channels silenced?
+
+The reference is the original net, silenced as the plan says, run by the numpy backend; the pruned net must
+equal it at every surviving channel behind every layer. The written pair is then run by the real readers.
+"""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
+
+import numpy as np
+
+from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.errors import VerifyError
+from darkprune.graph.channels import Channels
+from darkprune.graph.layer import Layer
+from darkprune.graph.net import Net
+from darkprune.prune.emission import walk
+from darkprune.prune.plan import Plan
+
+SURGERY = 1e-4  # of a layer's largest value: float32, two orders of summation
+READERS = 1e-3  # of a head's largest value: another reader's batch norm, convolution and rounding
+
+Check = NamedTuple(
+    "Check",
+    [
+        ("name", str),
+        ("runner", str),
+        ("layer", int),  # of the pair that was run
+        ("max_error", float),  # relative to the layer's largest value
+        ("tolerance", float),
+        ("ok", bool),
+    ],
+)
+
+
+def check(name: str, runner: str, layer: int, expected: np.ndarray, found: np.ndarray, tolerance: float) -> Check:
+    """Compares two tensors of one shape; an error that is not finite fails."""
+    if expected.shape != found.shape:
+        raise VerifyError("layer {} has shape {}, not {}".format(layer, found.shape, expected.shape))
+    scale = float(np.abs(expected).max()) if expected.size else 0.0
+    error = float(np.abs(expected.astype(np.float64) - found).max()) if expected.size else 0.0
+    relative = error / scale if scale > 0 else error
+    return Check(name, runner, layer, relative, tolerance, bool(relative <= tolerance))
+
+
+def heads(net: Net) -> List[int]:
+    """The layers whose outputs are compared between readers: the raw inputs of detection heads and losses, or
+    the last layers."""
+    found = []
+    for layer in net.outputs():
+        source = layer
+        while source.op.terminal and isinstance(source.inputs[0], Layer):
+            source = source.inputs[0]
+        found.append(source.index)
+    return sorted(set(found))
+
+
+def compare_reader(net: Net, runner: Any, batch: np.ndarray) -> List[Check]:
+    """A reader's raw heads against numpy's; `net` must be in that reader's dialect."""
+    indices = heads(net)
+    expected = NumpyRunner(net).infer(batch, indices)
+    with runner:
+        found = runner.infer(batch, indices)
+    return [
+        check("reader", runner.name, i, expected[i], found[i].reshape(expected[i].shape), READERS) for i in indices
+    ]
+
+
+# ---- surgery
+
+
+def compare_surgery(net: Net, pruned: Net, plan: Plan, batch: np.ndarray) -> List[Check]:
+    """The pruned net against the silenced original, layer by layer, in the plan's absorb mode.
+
+    With absorb=bias no equality holds and the distance is only reported. Raises VerifyError when the plan does
+    not lead from one net to the other.
+    """
+    silenced = Silenced(net, plan)
+    numbers = _numbers(net, pruned, plan)
+    mode = plan.options.get("absorb", "exact")
+    reference, hook = silenced.reference(mode)
+    expected = NumpyRunner(reference, hook).infer(batch)
+    found = NumpyRunner(pruned).infer(batch)
+    tolerance = float("inf") if mode == "bias" else SURGERY
+    after, checks = Channels(pruned), []
+    for layer in pruned.layers:
+        original = numbers[layer.index]
+        keep, offset = silenced.surviving(original, mode)
+        new = _is_original(after, layer, numbers, silenced)
+        left = _by_channel(expected[original], keep.size)[:, keep] - offset[keep][:, None]
+        right = _by_channel(found[layer.index], new.size)[:, new]
+        if left.shape != right.shape:
+            raise VerifyError("the plan does not lead to layer {} of the second pair".format(layer.index))
+        checks.append(check("surgery", "numpy", layer.index, left.astype(np.float32), right, tolerance))
+    return checks
+
+
+class Silenced:
+    """The original net with the plan's channels silenced."""
+
+    def __init__(self, net: Net, plan: Plan) -> None:
+        self.net, self.plan, self.channels = net, plan, Channels(net)
+        self.removed = np.zeros(self.channels.size, bool)
+        self.muted = set()  # type: Set[int]
+        self.gone = set()  # type: Set[int]
+        for block in plan.removed_blocks:
+            self.gone.update(block["layers"])
+            end = block["layers"][-2]
+            self.muted.update(self.channels.owner[self.channels.outputs[end]].tolist())
+        for layer, sets in self.channels.producers():
+            listed = plan.removed_channels.get(layer.index, []) + plan.constants.get(layer.index, [])
+            self.removed[sets[[k for k in listed if k < sets.size]]] = True
+        self._offsets = walk(net, self.channels, self.removed, self.muted).emissions
+
+    def reference(self, mode: str) -> Tuple[Net, Callable[[Layer, np.ndarray], np.ndarray]]:
+        """The net to run, and the hook to run it with."""
+        if mode == "none":
+            return self.net, self._zero
+        reference = self.net.copy()
+        for layer, sets in self.channels.producers():
+            silent = np.ones(sets.size, bool) if layer.index in self.muted else self.removed[sets]
+            if not silent.any():
+                continue
+            twin = reference.layers[layer.index]
+            if layer.has("scales"):
+                twin.set_param("scales", np.where(silent, 0, layer.array("scales")))
+            elif layer.index in self.muted or not self.channels.scored[sets[silent]].any():
+                weights = layer.array("weights").copy()
+                weights[silent] = 0
+                twin.set_param("weights", weights)
+        return reference, lambda layer, y: y
+
+    def _zero(self, layer: Layer, y: np.ndarray) -> np.ndarray:
+        keep = ~self.removed[self.channels.sets[self.channels.outputs[layer.index]]]
+        if layer.index in self.muted:
+            keep = np.zeros(keep.size, bool)
+        flat = _by_channel(y, keep.size) * keep[:, None].astype(np.float32)
+        return flat.reshape(y.shape)
+
+    def surviving(self, index: int, mode: str) -> Tuple[np.ndarray, np.ndarray]:
+        """(bool, float64) by output channel: whether it survives, and the constant that moved into its readers."""
+        sets = self.channels.sets[self.channels.outputs[index]]
+        offset = self._offsets[index].offset if mode != "none" else np.zeros(sets.size)
+        return ~self.removed[sets], offset
+
+
+def _numbers(net: Net, pruned: Net, plan: Plan) -> Dict[int, int]:
+    """Layer number in the pruned net -> in the original."""
+    gone = {index for block in plan.removed_blocks for index in block["layers"]}
+    left = [layer for layer in net.layers if layer.index not in gone]
+    if [x.type for x in left] != [x.type for x in pruned.layers]:
+        raise VerifyError("the second pair does not have the layers that the plan leaves")
+    return {new.index: old.index for new, old in zip(pruned.layers, left)}
+
+
+def _is_original(after: Channels, layer: Layer, numbers: Dict[int, int], silenced: Silenced) -> np.ndarray:
+    """bool by output channel of a pruned layer: a channel of the original, and no constant."""
+    labels = after.outputs[layer.index]
+    result = np.ones(labels.size, bool)
+    for owner in np.unique(after.owner[labels]):
+        mine = after.owner[labels] == owner
+        if owner >= 0:
+            result[mine] = _originals(numbers[int(owner)], silenced)[after.place[labels[mine]]]
+    return result
+
+
+def _originals(owner: int, silenced: Silenced) -> np.ndarray:
+    """bool by channel that a producing layer has after surgery."""
+    plan, width = silenced.plan, silenced.net.layers[owner].shape.channels
+    constants = set(plan.constants.get(owner, []))
+    gone = set(plan.removed_channels.get(owner, []))
+    grown = max([width] + [k + 1 for k in gone | constants])
+    result = [k < width and k not in constants for k in range(grown) if k not in gone]
+    return np.array(result + [False] * 4, bool)  # channels added for removed blocks come last
+
+
+def _by_channel(y: np.ndarray, count: int) -> np.ndarray:
+    """[N, channels, values] of a tensor whose labels may run along flattened values."""
+    return y.reshape(y.shape[0], count, -1)
