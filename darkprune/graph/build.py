@@ -133,11 +133,10 @@ def _classes_that_fit(net: Net, source: WeightsFile) -> Optional[int]:
 
 
 def _refuse_negative_variance(net: Net, layer: Layer) -> None:
-    param = layer.params.get("variance")
-    if param is None:
-        return
-    value = param.value
-    if (value < 0).any():
+    for name, param in layer.params.items():
+        if not name.endswith("variance") or (param.value >= 0).all():
+            continue
+        value = param.value
         bad = int((value < 0).argmax())
         offset = net.header.size + 4 * ((param.origin or 0) + bad)
         raise WeightsError(

@@ -6,7 +6,7 @@ from darkprune.darknet import values
 from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Shape, image, opt
 from darkprune.ops.common import SPECIAL, activation_hazards, activation_of
-from darkprune.ops.recurrent import Convolutions, Sub
+from darkprune.ops.recurrent import FORK, Convolutions, Sub
 
 if TYPE_CHECKING:
     from darkprune.graph.layer import Layer
@@ -17,8 +17,8 @@ class Crnn(Convolutions):
 
     names = ("crnn",)
     options = Convolutions.geometry + (
-        opt("output", "int", 1, low=1, only="alexeyab"),
-        opt("hidden", "int", 1, low=1, only="alexeyab"),
+        opt("output", "int", 1, low=1, only=FORK),
+        opt("hidden", "int", 1, low=1, only=FORK),
         opt("output_filters", "int", 1, low=1, only="pjreddie"),
         opt("hidden_filters", "int", 1, low=1, only="pjreddie"),
         opt("activation", "str", "logistic"),

@@ -47,7 +47,7 @@ class ScaleChannels(Gate):
     """A 1 x 1 map gates each channel, or with scale_wh a one-channel map gates each position."""
 
     names = ("scale_channels",)
-    options = (opt("from", "ints", ()), opt("scale_wh", "int", 0, only="alexeyab"), opt("activation", "str", "linear"))
+    options = (opt("from", "ints", ()), opt("scale_wh", "int", 0), opt("activation", "str", "linear"))
 
     def infer(self, layer: "Layer") -> Shape:
         activation_of(layer)

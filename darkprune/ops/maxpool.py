@@ -54,7 +54,8 @@ class Pool(Op):
             if layer.text(key) not in (None, "0", "-1"):
                 for reader in ("pjreddie", "opencv"):
                     yield Hazard(reader, key, "does not read {} of [{}]".format(key, layer.type))
-        if layer.text("size") is None or layer.text("stride") is None:
+        size, stride = layer.text("size"), layer.text("stride")
+        if (stride is None or size is None) and (size or "2", stride or "2") != (size or stride or "1", stride or "1"):
             yield Hazard("opencv", None, "takes a missing size or stride for 2, Darknet takes stride 1, size = stride")
 
     def describe(self, layer: "Layer") -> str:

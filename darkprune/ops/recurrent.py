@@ -11,6 +11,8 @@ from darkprune.ops.common import pad_of, require_dilation, require_split
 if TYPE_CHECKING:
     from darkprune.graph.layer import Layer
 
+FORK = "alexeyab opencv"  # OpenCV knows none of these sections: in its dialect they mean what the fork means
+
 Sub = NamedTuple(
     "Sub",
     [
@@ -71,13 +73,13 @@ class Convolutions(Recurrent):
     """Sub-layers that are convolutions of one geometry, in the notation of AlexeyAB's fork."""
 
     geometry = (
-        opt("size", "int", 3, low=1, only="alexeyab"),
-        opt("stride", "int", 1, low=1, only="alexeyab"),
-        opt("dilation", "int", 1, low=1, only="alexeyab"),
-        opt("pad", "int", 0, only="alexeyab"),
-        opt("padding", "int", 0, low=0, only="alexeyab"),
-        opt("groups", "int", 1, only="alexeyab"),
-        opt("xnor", "int", 0, only="alexeyab"),
+        opt("size", "int", 3, low=1, only=FORK),
+        opt("stride", "int", 1, low=1, only=FORK),
+        opt("dilation", "int", 1, low=1, only=FORK),
+        opt("pad", "int", 0, only=FORK),
+        opt("padding", "int", 0, low=0, only=FORK),
+        opt("groups", "int", 1, only=FORK),
+        opt("xnor", "int", 0, only=FORK),
         opt("batch_normalize", "int", 0),
         opt("shortcut", "int", 0),
         opt("dontload", "int", 0),

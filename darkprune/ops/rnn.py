@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Iterator, List
 from darkprune.darknet import values
 from darkprune.ops.base import Hazard, Shape, flat, image, opt
 from darkprune.ops.common import activation_hazards, activation_of
-from darkprune.ops.recurrent import Recurrent, Sub
+from darkprune.ops.recurrent import FORK, Recurrent, Sub
 
 if TYPE_CHECKING:
     from darkprune.graph.layer import Layer
@@ -17,10 +17,10 @@ class Rnn(Recurrent):
     names = ("rnn",)
     options = (
         opt("output", "int", 1, low=1),
-        opt("hidden", "int", 1, low=1, only="alexeyab"),
+        opt("hidden", "int", 1, low=1, only=FORK),
         opt("activation", "str", "logistic"),
         opt("batch_normalize", "int", 0),
-        opt("logistic", "int", 0, only="alexeyab"),
+        opt("logistic", "int", 0, only=FORK),
         opt("shortcut", "int", 0),
         opt("dontload", "int", 0),
     )

@@ -39,6 +39,8 @@ def readers_of(net: Net, channels: Channels, emissions: Dict[int, Emission], ski
         absorber = layer.op.absorber(layer)
         if absorber is None or layer.index in skip or "weights" not in layer.params:
             continue
+        if absorber.padded and absorber.groups > 1:
+            continue  # what such a layer would have to take over is stuck, and kept, before it comes to this
         offset = joined(emissions, layer)
         if (offset != 0).any():
             found.append(Reader(layer, absorber.padded, channels.axes[layer.index]["in"], offset))

@@ -7,13 +7,13 @@ import numpy as np
 from darkprune.errors import Notice, PlanError, UsageError
 from darkprune.graph.build import totals
 from darkprune.graph.channels import Channels
-from darkprune.graph.key import KeyJob, pair_key
+from darkprune.graph.key import KeyJob
 from darkprune.graph.net import Net
 from darkprune.prune.absorb import Absorption, choose_constants, readers_of, usable_sets
 from darkprune.prune.blocks import Block, find_blocks, remove_blocks
 from darkprune.prune.damage import FATAL, gamma_histogram, predict, worst_layers
 from darkprune.prune.emission import Walk, walk
-from darkprune.prune.plan import Plan
+from darkprune.prune.plan import Plan, require_pair
 from darkprune.prune.reshape import narrow
 from darkprune.prune.select import DEFAULTS, Options, check_options, select
 
@@ -74,12 +74,7 @@ def prune(
 
 def apply_plan(net: Net, plan: Plan) -> Net:
     """Carries out a plan. Raises PlanError when it was made for another pair or names what is not there."""
-    found = pair_key(net)
-    if plan.pair != found:
-        raise PlanError(
-            "the plan was made for another pair ({}..., this one is {}...)".format(plan.pair[:12], found[:12]),
-            hint="give the cfg and weights it was made from, in the same dialect",
-        )
+    require_pair(plan, net)
     absorb = plan.options.get("absorb", "exact")
     shorter = _remove_planned_blocks(net, plan, absorb)
     if plan.removed_channels or plan.constants:

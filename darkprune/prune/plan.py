@@ -6,7 +6,8 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Union
 
 from darkprune.errors import PlanError, place
-from darkprune.graph.key import KeyJob
+from darkprune.graph.key import KeyJob, pair_key
+from darkprune.graph.net import Net
 
 FORMAT = "darkprune plan 1"
 MAX_BYTES = 64 << 20
@@ -134,3 +135,13 @@ def _is_number(value: Any) -> bool:
 
 def _text_keys(lists: Dict[int, List[int]]) -> Dict[str, List[int]]:
     return OrderedDict((str(key), list(lists[key])) for key in sorted(lists))
+
+
+def require_pair(plan: Plan, net: Net) -> None:
+    """Raises PlanError when the plan was made for another pair than `net`."""
+    found = pair_key(net)
+    if plan.pair != found:
+        raise PlanError(
+            "the plan was made for another pair ({}..., this one is {}...)".format(plan.pair[:12], found[:12]),
+            hint="give the cfg and weights it was made from, in the same dialect",
+        )

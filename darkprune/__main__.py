@@ -1,0 +1,7 @@
+"""`python -m darkprune`."""
+
+import sys
+
+from darkprune.cli.main import main
+
+sys.exit(main())

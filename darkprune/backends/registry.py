@@ -1,0 +1,26 @@
+"""The runners by name."""
+
+from typing import Any, Tuple
+
+RUNNERS = ("numpy", "opencv", "darknet")  # type: Tuple[str, ...]
+
+
+def open_runner(name: str, cfg: str, weights: str) -> Any:
+    """A runner of the files, not yet opened. Its `dialect` says whose arithmetic it has.
+
+    Raises KeyError for an unknown name; opening raises MissingDependency where the reader is not installed.
+    """
+    if name == "opencv":
+        from darkprune.backends.opencv_ import OpenCVRunner
+
+        return OpenCVRunner(cfg, weights)
+    if name == "darknet":
+        from darkprune.backends.darknet_ import DarknetRunner
+
+        return DarknetRunner(cfg, weights)
+    if name == "numpy":
+        from darkprune.backends.numpy_ import NumpyRunner
+        from darkprune.graph.build import load
+
+        return NumpyRunner(load(cfg, weights))
+    raise KeyError(name)

@@ -1,0 +1,68 @@
+"""What the commands share: arguments of a pair, notices on stderr, JSON on stdout, tables."""
+
+import argparse
+import json
+import math
+import sys
+from collections import OrderedDict
+from typing import Any, Dict, Iterable, List, Sequence
+
+from darkprune.darknet.dialect import DEFAULT, DIALECTS
+from darkprune.errors import Notice
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """--dialect and --json."""
+    parser.add_argument(
+        "--dialect",
+        choices=sorted(DIALECTS),
+        default=DEFAULT,
+        help="whose arithmetic and defaults the files are read with (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+
+
+def warn(notices: Iterable[Notice]) -> None:
+    """Prints notices on stderr, equal ones once with their number."""
+    groups = OrderedDict()  # type: Dict[Any, List[Notice]]
+    for notice in notices:
+        groups.setdefault((notice.message, notice.reader), []).append(notice)
+    for same in groups.values():
+        sys.stderr.write(str(same[0]) + "\n")
+        if len(same) > 1:
+            sys.stderr.write("  ... and on {} more lines\n".format(len(same) - 1))
+
+
+def notice_texts(notices: Iterable[Notice]) -> List[str]:
+    """Notices as JSON values."""
+    return [str(notice) for notice in notices]
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout; numbers JSON cannot say are null."""
+    sys.stdout.write(json.dumps(_finite(value)) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return OrderedDict((str(key), _finite(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def grouped(number: int) -> str:
+    """12,345,678."""
+    return "{:,}".format(number)

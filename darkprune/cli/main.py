@@ -1,0 +1,58 @@
+"""The program `darkprune`: finds the command, and turns the user's errors into messages and exit status 2.
+
+Exit status: 0 fine, 1 a check failed, 2 the input is at fault. A traceback is always a bug of ours.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from typing import List, Optional
+
+from darkprune.errors import DarkpruneError
+from darkprune.version import __version__
+
+# Command -> what it is for; the module darkprune.cli.<command> has `add_arguments` and `run`.
+COMMANDS = (
+    ("inspect", "show a net's layers, sizes and totals, as Darknet prints them"),
+    ("prune", "remove channels and shortcut blocks; write a smaller pair"),
+    ("verify", "prove that a pair computes what it should, in the real readers too"),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(prog="darkprune", description="Prunes Darknet .cfg/.weights pairs.")
+    top.add_argument("--version", action="version", version="darkprune " + __version__)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for name, purpose in COMMANDS:
+        module = importlib.import_module("darkprune.cli." + name)
+        command = commands.add_parser(
+            name,
+            help=purpose,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)  # type: ignore[attr-defined]
+        command.set_defaults(run=module.run)  # type: ignore[attr-defined]
+    return top
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Runs a command; returns the exit status."""
+    top = parser()
+    arguments = top.parse_args(argv)
+    if arguments.command is None:
+        top.print_help(sys.stderr)
+        return 2
+    try:
+        return int(arguments.run(arguments))
+    except DarkpruneError as error:
+        sys.stderr.write(str(error) + "\n")
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130

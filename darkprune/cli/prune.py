@@ -1,0 +1,130 @@
+"""Removes shortcut blocks and channels from a Darknet pair and writes OUT.cfg, OUT.weights and OUT.plan.json.
+
+Channels are chosen by their batch-norm gamma. With --absorb exact (the default) the written pair computes
+exactly what the original computes with gamma = 0 on the removed channels, padded borders included.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any, Dict, List
+
+from darkprune.cli.common import add_common, grouped, notice_texts, print_json, table, warn
+from darkprune.darknet.pair import PairWriter
+from darkprune.errors import Notice, UsageError
+from darkprune.graph.build import load, totals
+from darkprune.graph.net import Net
+from darkprune.graph.save import PLAN_SUFFIX, save
+from darkprune.prune import plan as plans
+from darkprune.prune.pipeline import Pruned, apply_plan, prune
+from darkprune.prune.score import CRITERIA, GROUPINGS
+from darkprune.prune.select import DEFAULTS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the files to write")
+    parser.add_argument("--channels", metavar="R", type=float, help="share of the removable filters to remove: 0.6")
+    parser.add_argument("--blocks", metavar="N", type=int, default=0, help="number of shortcut blocks to remove, first")
+    parser.add_argument("--block-rank", choices=("mean", "last"), default="mean",
+                        help="rank blocks by all their convolutions or the last (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--scope", choices=("global", "layer"), default=DEFAULTS.scope,
+                        help="one threshold, or the same share of each tied width (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--group", choices=GROUPINGS, default=DEFAULTS.group,
+                        help="how the scores of tied filters combine (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--score", choices=sorted(CRITERIA), default=DEFAULTS.score,
+                        help="what a filter is scored by (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--min-keep", metavar="X", type=float, default=DEFAULTS.min_keep,
+                        help="least to keep of a layer: a fraction if below 1, else a count (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--round", metavar="N", type=int, default=DEFAULTS.round,
+                        help="keep a multiple of N channels per tied width and group (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--absorb", choices=("exact", "bias", "none"), default=DEFAULTS.absorb,
+                        help="what becomes of the constants that removed channels emit (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--plan", metavar="FILE", help="carry out this plan instead of making one")
+    parser.add_argument("--dry-run", action="store_true", help="write only OUT.plan.json")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    parser.add_argument("--force", action="store_true", help="prune even where the model is predicted to be destroyed")
+    add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out the command; returns the exit status."""
+    net = load(arguments.cfg, arguments.weights, arguments.dialect)
+    pruned = _planned(net, arguments) if arguments.plan else _chosen(net, arguments)
+    if arguments.dry_run:
+        inputs = [arguments.cfg, arguments.weights]
+        with PairWriter(
+            arguments.output, inputs=inputs, overwrite=arguments.overwrite, extras=[PLAN_SUFFIX], pair=False
+        ) as writer:
+            writer.write_extra(PLAN_SUFFIX, pruned.plan.to_bytes())
+            writer.commit()
+    else:
+        save(pruned.net, arguments.output, arguments.overwrite, pruned.plan)
+    notices = net.notices + pruned.notices
+    if arguments.json:
+        print_json(_as_dict(net, pruned, notices))
+    else:
+        warn(notices)
+        sys.stdout.write(_as_text(net, pruned, arguments))
+    return 0
+
+
+def _chosen(net: Net, arguments: argparse.Namespace) -> Pruned:
+    names = ("channels", "blocks", "scope", "group", "score", "min_keep", "round", "absorb", "block_rank", "force")
+    return prune(net, **{name: getattr(arguments, name) for name in names})
+
+
+def _planned(net: Net, arguments: argparse.Namespace) -> Pruned:
+    if arguments.channels is not None or arguments.blocks:
+        raise UsageError("--plan already says what goes", hint="leave out --channels and --blocks")
+    plan = plans.read(arguments.plan)
+    return Pruned(apply_plan(net, plan), plan, [], {}, None)
+
+
+def _as_dict(net: Net, pruned: Pruned, notices: List[Notice]) -> Dict[str, Any]:
+    return {
+        "before": totals(net),
+        "after": totals(pruned.net),
+        "removed_channels": sum(len(v) for v in pruned.plan.removed_channels.values()),
+        "removed_blocks": len(pruned.plan.removed_blocks),
+        "constants": sum(len(v) for v in pruned.plan.constants.values()),
+        "reached": pruned.reached,
+        "preflight": pruned.preflight,
+        "warnings": notice_texts(notices),
+        "plan": json.loads(pruned.plan.to_bytes().decode("ascii")),
+    }
+
+
+def _as_text(net: Net, pruned: Pruned, arguments: argparse.Namespace) -> str:
+    before, after = totals(net), totals(pruned.net)
+    rows = [["", "before", "after", ""]]
+    for name, key in (("layers", "layers"), ("filters", "channels"), ("parameters", "parameters"),
+                      ("weights bytes", "weights_bytes"), ("BFLOPs", "bflops")):  # fmt: skip
+        shown = [grouped(v[key]) if isinstance(v[key], int) else "{:.3f}".format(v[key]) for v in (before, after)]
+        rows.append([name] + shown + ["{:.1%}".format(after[key] / before[key] if before[key] else 1.0)])
+    lines = [_preflight(pruned.preflight)] if pruned.preflight else []
+    lines.append(table(rows))
+    if pruned.reached is not None:
+        constants = sum(len(v) for v in pruned.plan.constants.values())
+        lines.append("{:.1%} of the removable filters went; {} stay as constants\n".format(pruned.reached, constants))
+    if pruned.plan.removed_blocks:
+        ends = ", ".join(str(block["shortcut"]) for block in pruned.plan.removed_blocks)
+        lines.append("{} shortcut blocks went, those that ended at {}\n".format(len(pruned.plan.removed_blocks), ends))
+    suffixes = (PLAN_SUFFIX,) if arguments.dry_run else (".cfg", ".weights", PLAN_SUFFIX)
+    lines.append("wrote " + " ".join(arguments.output + suffix for suffix in suffixes) + "\n")
+    return "".join(lines)
+
+
+def _preflight(preflight: Dict[str, Any]) -> str:
+    gamma = preflight["gamma"]
+    lines = ["|gamma| of {} filters, {:.1%} near zero ({})".format(
+        grouped(gamma["filters"]), gamma["near_zero"],
+        "trained for sparsity" if gamma["sparsified"] else "never trained for sparsity")]  # fmt: skip
+    most = max(gamma["counts"] or [1])
+    for count, low, high in zip(gamma["counts"], gamma["edges"], gamma["edges"][1:]):
+        lines.append("  {:8.4f} .. {:8.4f} {:>8} {}".format(low, high, count, "#" * int(round(40.0 * count / most))))
+    lines.append("predicted damage: {:.1%} of the signal{}".format(
+        preflight["damage"], " (most in {})".format(", ".join(preflight["layers"])) if preflight["layers"] else ""))  # fmt: skip
+    return "\n".join(lines) + "\n\n"

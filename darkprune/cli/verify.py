@@ -1,0 +1,94 @@
+"""Proves a pair, or a pruned pair against its original.
+
+With one pair: each reader's raw heads against the numpy reference in that reader's own dialect.
+With a second pair and its plan: the second pair against the first with the removed channels silenced, layer by
+layer, and then each reader on the second pair. Exit status 1 when a check fails.
+"""
+
+import argparse
+import sys
+from typing import Any, List
+
+import numpy as np
+
+from darkprune.backends.registry import RUNNERS, open_runner
+from darkprune.cli.common import add_common, print_json, warn
+from darkprune.errors import UsageError, VerifyError
+from darkprune.graph.build import load
+from darkprune.graph.net import Net
+from darkprune.prune import plan as plans
+from darkprune.verify import Check, compare_reader, compare_surgery, refused, test_batch
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("cfg2", metavar="CFG2", nargs="?")
+    parser.add_argument("weights2", metavar="WEIGHTS2", nargs="?")
+    parser.add_argument("--plan", metavar="PLAN", help="the plan that leads from the first pair to the second")
+    parser.add_argument("--runners", metavar="LIST", default="numpy",
+                        help="comma list of {} (default: %(default)s)".format(", ".join(RUNNERS)))  # fmt: skip
+    parser.add_argument("--image", metavar="FILE", help="an image to run; without it, a seeded synthetic one")
+    add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out the command; returns the exit status."""
+    runners = [name for name in arguments.runners.split(",") if name]
+    unknown = sorted(set(runners) - set(RUNNERS))
+    if unknown or not runners:
+        raise UsageError("unknown runner {}".format(", ".join(unknown)), hint="use " + ", ".join(RUNNERS))
+    if (arguments.cfg2 is None) != (arguments.plan is None) or (arguments.cfg2 and not arguments.weights2):
+        raise UsageError("a second pair and its plan belong together", hint="CFG WEIGHTS CFG2 WEIGHTS2 --plan PLAN")
+    if arguments.cfg2 is None and runners == ["numpy"]:
+        raise UsageError("one pair and one runner leave nothing to compare", hint="add --runners numpy,opencv")
+    net = load(arguments.cfg, arguments.weights, arguments.dialect)
+    batch = test_batch(net, arguments.image)
+    checks = []  # type: List[Check]
+    if arguments.cfg2:
+        pruned = load(arguments.cfg2, arguments.weights2, arguments.dialect)
+        plan = plans.read(arguments.plan)
+        plans.require_pair(plan, net)
+        checks += compare_surgery(net, pruned, plan, batch)
+        net = pruned
+    for name in runners:
+        if name != "numpy":
+            checks += _reader(name, net, batch)
+    ok = all(check.ok for check in checks)
+    if arguments.json:
+        print_json({"ok": ok, "checks": [check._asdict() for check in checks]})
+    else:
+        warn(net.notices)
+        sys.stdout.write(_as_text(checks, ok))
+    return 0 if ok else 1
+
+
+def _reader(name: str, net: Net, batch: np.ndarray) -> List[Check]:
+    assert net.source is not None
+    cfg, weights = net.document.path, net.source.path
+    runner = open_runner(name, cfg, weights)  # type: Any
+    own = load(cfg, weights, runner.dialect)
+    try:
+        return compare_reader(own, runner, batch)
+    except VerifyError as error:
+        return [refused(name, error)]
+
+
+def _as_text(checks: List[Check], ok: bool) -> str:
+    lines = []
+    for name, runner in sorted({(c.name, c.runner) for c in checks}, key=lambda k: (k[0] != "surgery", k)):
+        mine = [c for c in checks if (c.name, c.runner) == (name, runner)]
+        worst = max(mine, key=lambda c: c.max_error)
+        lines.append(
+            "{:4} {} in {}: {} of {} layers, largest error {:.2g} of the layer's largest value (layer {}, "
+            "at most {:.2g})".format(
+                "ok" if all(c.ok for c in mine) else "FAIL", name, runner, sum(c.ok for c in mine), len(mine),
+                worst.max_error, worst.layer, worst.tolerance,
+            )
+        )  # fmt: skip
+        first = next((c for c in mine if not c.ok), None)
+        if first is not None:
+            lines.append("     first diverging layer: {}".format(first.layer))
+    lines.append("all checks passed" if ok else "a check failed")
+    return "\n".join(lines) + "\n"
