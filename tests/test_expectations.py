@@ -2,9 +2,9 @@
 
 import csv
 
-import need
 import pytest
 
+import need
 from darkprune.graph.build import load
 
 CFGS = need.shared() / "cfgs"

@@ -7,9 +7,9 @@ cfg is refused, or every reader without a notice ran it, and those readers agree
 import json
 import math
 
-import need
 import pytest
 
+import need
 from darkprune.darknet.cfg import parse
 from darkprune.errors import CfgError, GraphError
 from darkprune.graph.build import build

@@ -134,16 +134,15 @@ def _classes_that_fit(net: Net, source: WeightsFile) -> Optional[int]:
 
 def _refuse_negative_variance(net: Net, layer: Layer) -> None:
     for name, param in layer.params.items():
-        if not name.endswith("variance") or (param.value >= 0).all():
-            continue
-        value = param.value
-        bad = int((value < 0).argmax())
-        offset = net.header.size + 4 * ((param.origin or 0) + bad)
-        raise WeightsError(
-            "negative variance {} at byte {} (layer {}, filter {})".format(value[bad], offset, layer.index, bad),
-            place(net.source.path if net.source else "<weights>"),
-            "the file is damaged or belongs to another cfg",
-        )
+        value = param.value if name.endswith("variance") else None
+        if value is not None and (value < 0).any():
+            bad = int((value < 0).argmax())
+            offset = net.header.size + 4 * ((param.origin or 0) + bad)
+            raise WeightsError(
+                "negative variance {} at byte {} (layer {}, filter {})".format(value[bad], offset, layer.index, bad),
+                place(net.source.path if net.source else "<weights>"),
+                "the file is damaged or belongs to another cfg",
+            )
 
 
 def _refuse_empty_input(net: Net) -> None:

@@ -2,7 +2,8 @@
 
 from typing import Iterator, List
 
-from darkprune.errors import Notice, place
+from darkprune.darknet.cfg import Option
+from darkprune.errors import Notice, Place, place
 from darkprune.graph.layer import Configured
 from darkprune.graph.net import Net
 from darkprune.ops.base import Hazard
@@ -13,13 +14,14 @@ NAMES = {"pjreddie": "the original Darknet", "alexeyab": "AlexeyAB's Darknet", "
 def hazards(net: Net) -> List[Notice]:
     """A notice for each place where a reader departs from what the net means in its own dialect."""
     found = _file_hazards(net)
-    for configured in [net.config] + list(net.layers):  # type: ignore[operator]
+    for configured in [net.config] + list(net.layers):
         found.extend(_text_hazards(configured, net.document.crlf))
     for layer in net.layers:
         for reader in sorted(set(NAMES) - set(layer.op.readers)):
             found.append(_notice(layer, Hazard(reader, None, "does not know [{}]".format(layer.type))))
         if layer.section.type != layer.type:
-            found.append(_notice(layer, Hazard("opencv", None, "does not know the short name [%s]" % layer.section.type)))
+            message = "does not know the short name [{}]".format(layer.section.type)
+            found.append(_notice(layer, Hazard("opencv", None, message)))
         for hazard in layer.op.hazards(layer):
             found.append(_notice(layer, hazard))
     return found
@@ -41,10 +43,21 @@ def _file_hazards(net: Net) -> List[Notice]:
             found.append(Notice(message, where, "darkprune writes none", reader))
     if net.config.section.type != "net":
         found.append(Notice("OpenCV DNN does not know [{}]".format(net.config.section.type), where, None, "opencv"))
+    sizes = [option.name for option in net.config.op.options]
+    for option in net.config.section.duplicates():
+        if option.key in sizes:
+            message = "OpenCV DNN takes the last {} of [net], Darknet the first".format(option.key)
+            found.append(Notice(message, _line(document.path, option), "keep one", "opencv"))
     if not any(x.shape.w > 1 and x.shape.h > 1 for x in [net.input] + list(net.layers)):
         message = "AlexeyAB's Darknet divides by zero in a net where no layer reads a map"
         found.append(Notice(message, where, None, "alexeyab"))
     return found
+
+
+def _line(path: str, option: Option) -> Place:
+    """The place of an option's whole line."""
+    raw = option.raw.rstrip("\r")
+    return place(path, option.number, raw, len(raw) - len(raw.lstrip()), len(raw.strip()))
 
 
 def _text_hazards(configured: Configured, crlf: bool) -> Iterator[Notice]:
@@ -52,8 +65,7 @@ def _text_hazards(configured: Configured, crlf: bool) -> Iterator[Notice]:
     section = configured.section
     kinds = {option.name: option.kind for option in configured.op.options}
     for option in section.options:
-        raw = option.raw.rstrip("\r")
-        where = place(section.path, option.number, raw, len(raw) - len(raw.lstrip()), len(raw.strip()))
+        where = _line(section.path, option)
         if option.value is None:
             message = "OpenCV DNN refuses a line without '='; Darknet takes the default of {}".format(option.key)
             yield Notice(message, where, "write {0}=value, or # before it".format(option.key), "opencv")

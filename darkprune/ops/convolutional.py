@@ -4,22 +4,24 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from darkprune.darknet import values
 from darkprune.errors import Unsupported
 from darkprune.ops.activations import ACTIVATIONS
 from darkprune.ops.base import (
     Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, describe, image, opt, param, require_image, window,
 )  # fmt: skip
-from darkprune.ops.common import (
-    SPECIAL, activated, activation_hazards, activation_of, pad_of, require_dilation, require_split,
-)  # fmt: skip
+from darkprune.ops.common import activated, activation_of, pad_of, require_dilation, require_split
+from darkprune.ops.convolutional_hazards import NO_LAYER, convolution_hazards
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
     from darkprune.graph.channels import Channels
     from darkprune.graph.layer import Layer
 
-NO_LAYER = -1000000000  # Darknet's default of share_index
+# Options with an arithmetic of their own, which no backend has.
+_PECULIAR = (
+    "xnor", "binary", "bin_output", "dontload", "dontloadscales", "sway", "rotate", "stretch", "stretch_sway",
+    "coordconv",
+)  # fmt: skip
 
 
 class Convolutional(Op):
@@ -247,60 +249,11 @@ class Convolutional(Op):
         weights = np.tile(kernel, (layer.shape.c, 1, 1, 1))
         return b.conv2d(x, weights, stride=(sy, sx), padding=padding, dilation=1, groups=layer.shape.c)
 
-    # ---- readers
-
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        plain = "reads a 1x1 convolution with {} as a plain one"
-        if layer["size"] == 1 and self.strides(layer) != (1, 1):
-            yield Hazard("pjreddie", "stride", plain.format("a stride"))
-        if layer["size"] == 1 and self.padding(layer):
-            yield Hazard("pjreddie", "padding", plain.format("padding"))
-        if layer["size"] == 1 and self.strides(layer)[0] == 1 and (self.padding(layer) or self.strides(layer)[1] > 1):
-            yield Hazard("alexeyab", "padding", plain.format("padding or a vertical stride only"))
-        for key in ("filters", "size"):
-            if layer.text(key) is None:
-                yield Hazard("opencv", None, "needs the option {}".format(key))
-        for key, readers in _IGNORED:
-            if not self._idle(layer, key):
-                for reader in readers:
-                    yield Hazard(reader, key, "does not read {}: other numbers, or misread weights".format(key))
-        for key in ("dontload", "dontloadscales"):
-            for reader in ("alexeyab", "pjreddie") if layer[key] else ():
-                yield Hazard(reader, key, "leaves what {} names at its initial, partly random values".format(key))
-        if layer.text("batch_normalize") not in (None, "0", "1"):
-            yield Hazard("opencv", "batch_normalize", "takes only batch_normalize=1 for batch norm: misread weights")
-        yield from activation_hazards(layer, SPECIAL)
-
-    def _idle(self, layer: "Layer", key: str) -> bool:
-        """Whether an option of _IGNORED is absent or has no effect."""
-        number = values.atoi(layer.text(key) or str(_PLAIN.get(key, 0)))
-        if key in ("stride_x", "stride_y"):
-            return number <= 0 or number == layer["stride"]
-        return number == _PLAIN.get(key, 0)
+        return convolution_hazards(self, layer)
 
     def describe(self, layer: "Layer") -> str:
         k, (sx, sy) = layer["size"], self.strides(layer)
         stride = "{}".format(sx) if sx == sy else "{}x{}".format(sx, sy)
         filters = "{}{}".format(layer["filters"], "/{:4d}".format(self.groups(layer)) if self.groups(layer) > 1 else "")
         return describe(layer, "conv", filters, "{:2d} x{:2d}/{:>2}".format(k, k, stride))
-
-
-_PLAIN = {"stride_x": -1, "stride_y": -1, "dilation": 1, "share_index": NO_LAYER}
-# Arithmetic of their own, which no backend has.
-_PECULIAR = (
-    "xnor", "binary", "bin_output", "dontload", "dontloadscales", "sway", "rotate", "stretch", "stretch_sway",
-    "coordconv",
-)  # fmt: skip
-_IGNORED = (
-    ("stride_x", ("pjreddie", "opencv")),
-    ("stride_y", ("pjreddie", "opencv")),
-    ("dilation", ("pjreddie", "opencv")),
-    ("antialiasing", ("pjreddie", "opencv")),
-    ("cbn", ("pjreddie", "opencv")),
-    ("share_index", ("pjreddie", "opencv")),
-    ("xnor", ("opencv",)),
-    ("flipped", ("opencv",)),
-    ("dontload", ("opencv",)),
-    ("dontloadscales", ("opencv",)),
-    ("numload", ("alexeyab", "opencv")),
-)

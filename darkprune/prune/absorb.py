@@ -6,6 +6,7 @@ removed channel stays as a constant channel, and the reader's weights for it car
 """
 
 import math
+from multiprocessing.pool import ThreadPool
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
@@ -59,8 +60,9 @@ def choose_constants(channels: Channels, readers: List[Reader], usable: np.ndarr
     waiting = {}
     for reader in readers:
         if reader.padded:
-            sets = np.unique(channels.sets[reader.labels])
-            waiting[reader.layer.index] = sets[usable[sets]]
+            candidates = np.zeros(channels.size, bool)
+            candidates[channels.sets[reader.labels]] = True
+            waiting[reader.layer.index] = np.flatnonzero(candidates & usable)
     unserved = sorted(index for index, sets in waiting.items() if not sets.size)
     for index in unserved:
         del waiting[index]
@@ -88,24 +90,50 @@ def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray
     return usable
 
 
-def taps(layer: Layer, offset: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """float64 [n, taps]: the sum over channels of weight times constant, for each tap of the kernel.
+Sums = NamedTuple(
+    "Sums",
+    [
+        ("total", np.ndarray),  # float64 [n, taps]: over channels, weight times constant
+        ("largest", float),  # of the |weights| for channels that stay; only for padded readers
+    ],
+)
 
-    The order of the sum is fixed: channel after channel.
+
+def sums_of(reader: Reader, stays: np.ndarray) -> Sums:
+    """What a reader gets from the constants of its input; `stays` is bool along its 'in' axis.
+
+    The order of the sums is fixed, so that the same files come out everywhere.
     """
-    absorber = layer.op.absorber(layer)
+    weights = reader.layer.array("weights")
     n, per = weights.shape[0], weights.shape[1]
     flat = weights.reshape(n, per, -1)
+    absorber = reader.layer.op.absorber(reader.layer)
     if absorber is not None and absorber.groups > 1:
-        rows = offset.reshape(absorber.groups, per).repeat(n // absorber.groups, axis=0)
-        return (flat * rows[:, :, None]).sum(axis=1)
-    used = np.flatnonzero(offset)
-    total = np.zeros((n, flat.shape[2]), np.float64)
+        rows = reader.offset.reshape(absorber.groups, per).repeat(n // absorber.groups, axis=0)
+        return Sums(_fold((flat * rows[:, :, None]).astype(np.float64)), 0.0)
+    used, others = np.flatnonzero(reader.offset), np.flatnonzero(stays)
+    total, largest = np.zeros((n, flat.shape[2]), np.float64), 0.0
     for start in range(0, n, 64):  # bounded memory
-        part = flat[start : start + 64].take(used, axis=1).astype(np.float64)
-        part *= offset[used][:, None]
-        total[start : start + 64] = part.sum(axis=1)
-    return total
+        part = flat[start : start + 64]
+        if reader.padded and others.size:
+            kept = part.take(others, axis=1)
+            largest = max(largest, float(kept.max()), -float(kept.min()))
+        part = part.take(used, axis=1).astype(np.float64)
+        part *= reader.offset[used][:, None]
+        total[start : start + 64] = _fold(part)
+    return Sums(total, largest)
+
+
+def _fold(terms: np.ndarray) -> np.ndarray:
+    """The sum over axis 1 of [n, count, taps], by halving: an order that no library or processor changes."""
+    count = terms.shape[1]
+    if not count:
+        return np.zeros((terms.shape[0], terms.shape[2]))
+    while count > 1:
+        half = (count + 1) // 2
+        terms[:, : count - half] += terms[:, half:count]
+        count = half
+    return terms[:, 0]
 
 
 class Absorption:
@@ -124,24 +152,28 @@ class Absorption:
         self.patches = {}  # type: Dict[Tuple[int, str], Patch]
         self._kept = ~removed
         self._kept[self.constants] = True
+        self._constant = np.zeros(channels.size, bool)
+        self._constant[self.constants] = True
         if mode == "none":
             return
         readers = readers_of(net, channels, result.emissions, skip)
-        sums = {r.layer.index: taps(r.layer, r.offset, r.layer.array("weights")) for r in readers}
+        with ThreadPool(2) as pool:  # each sum is one thread's own: their number changes no bit
+            found = pool.map(lambda r: sums_of(r, self._kept[channels.sets[r.labels]]), readers, 1)
+        sums = {reader.layer.index: value for reader, value in zip(readers, found)}
         seeds = self._emitters(readers, sums)
         values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
         self._silence_columns()
         for reader in readers:
-            self._patch_reader(reader, sums[reader.layer.index], values)
+            self._patch_reader(reader, sums[reader.layer.index].total, values)
 
     # ---- constant channels
 
-    def _emitters(self, readers: List[Reader], sums: Dict[int, np.ndarray]) -> Dict[int, np.ndarray]:
+    def _emitters(self, readers: List[Reader], sums: Dict[int, Sums]) -> Dict[int, np.ndarray]:
         """Turns the filters of constant sets into constants; returns what every producer now emits."""
         channels, seeds = self.channels, {}  # type: Channels, Dict[int, np.ndarray]
         demand = self._demand(readers, sums)
         for layer, sets in channels.producers():
-            mine = [int(k) for k in np.flatnonzero(np.isin(sets, self.constants))]
+            mine = [int(k) for k in np.flatnonzero(self._constant[sets])]
             if not mine:
                 continue
             if layer.index in self.skip:
@@ -158,7 +190,7 @@ class Absorption:
             self._patch_producer(layer, bias)
         return seeds
 
-    def _demand(self, readers: List[Reader], sums: Dict[int, np.ndarray]) -> Dict[int, float]:
+    def _demand(self, readers: List[Reader], sums: Dict[int, Sums]) -> Dict[int, float]:
         """Group of added labels -> the value its constant should have for the readers it serves."""
         demand = {}  # type: Dict[int, float]
         for reader in readers:
@@ -167,10 +199,8 @@ class Absorption:
                 continue
             column = int(np.flatnonzero(self.channels.sets[reader.labels] == carrier)[0])
             group = int(self.channels.added[reader.labels[column]])
-            weights = reader.layer.array("weights")
-            others = np.abs(weights[:, self._kept[self.channels.sets[reader.labels]]])
-            largest = float(others.max()) if others.size else 0.0
-            needed = float(np.abs(sums[reader.layer.index]).max()) / largest if largest else 1.0
+            total, largest = sums[reader.layer.index]
+            needed = float(np.abs(total).max()) / largest if largest else 1.0
             demand[group] = max(demand.get(group, 0.0), needed, SMALLEST)
         return demand
 
@@ -209,7 +239,7 @@ class Absorption:
             labels = self.channels.axes.get(layer.index, {}).get("in")
             if absorber is None or labels is None or layer.index in self.skip or absorber.groups > 1:
                 continue
-            mine = np.flatnonzero(np.isin(self.channels.sets[labels], self.constants))
+            mine = np.flatnonzero(self._constant[self.channels.sets[labels]])
             if mine.size:
                 columns = self._positions(layer, "in", mine.tolist())
                 self._add(layer, "weights", _column_setter(columns, None))
@@ -235,7 +265,7 @@ class Absorption:
         """bool by new output channel: constants themselves, which take nothing over."""
         if not self.channels.produces(layer):
             return np.zeros(rows.size, bool)
-        return np.isin(self.channels.sets[self.channels.outputs[layer.index]][rows], self.constants)
+        return self._constant[self.channels.sets[self.channels.outputs[layer.index]][rows]]
 
     def _positions(self, layer: Layer, axis: str, old: List[int]) -> np.ndarray:
         """Positions, after surgery, of old positions along a labelled axis."""

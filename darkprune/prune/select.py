@@ -197,6 +197,8 @@ class Rules:
 
     def _best(self, sets: np.ndarray, gone: np.ndarray, count: int) -> List[int]:
         """The best-scored sets among those that are gone; a set that lies twice in a block counts twice."""
-        candidates = np.unique(sets[gone[sets]])
+        inside = np.zeros(gone.size, bool)
+        inside[sets] = True
+        candidates = np.flatnonzero(inside & gone)
         ranked = candidates[np.argsort(-self.scores[candidates], kind="mergesort")]
         return ranked[: max(1, count)].tolist()

@@ -2,10 +2,10 @@
 
 import struct
 
-import need
 import numpy as np
 import pytest
 
+import need
 from darkprune.darknet import cfg as cfg_text
 from darkprune.darknet.weights import WeightsFile, parse_header
 from darkprune.errors import WeightsError

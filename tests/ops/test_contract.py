@@ -1,9 +1,9 @@
 """What every layer type owes: names, options, shapes, bytes, notices, and agreement with the real Darknet."""
 
-import need
 import numpy as np
 import pytest
 
+import need
 from darkprune.backends.darknet_ import DarknetRunner
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.darknet.cfg import parse

@@ -1,0 +1,211 @@
+"""The journal of a pair that is being put in place: what it says, and how an interrupted write is settled."""
+
+import errno
+import json
+import os
+import re
+import time
+from contextlib import contextmanager, suppress
+from typing import Any, Dict, Iterator, NamedTuple, Optional
+
+from darkprune.errors import OutputError, place
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: leftovers are then not told from the files of a running program
+    fcntl = None  # type: ignore[assignment]
+
+CFG, WEIGHTS, JOURNAL = ".cfg", ".weights", ".darkprune-journal"
+WAIT = 5.0  # seconds that another program may take to put its files in place
+TOKEN = re.compile(r"[0-9a-f]{16}\Z")
+SUFFIX = re.compile(r"(\.[a-z0-9]+)+\Z")
+_LONGEST = 1 << 16  # bytes of a journal
+_CURES = {
+    errno.ENOSPC: "free some space, or write elsewhere",
+    errno.EDQUOT: "free some space, or write elsewhere",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+# What a journal says: the files in the order they are renamed in, with their sizes. No path is ever read from it.
+Entry = NamedTuple("Entry", [("token", str), ("sizes", Dict[str, int])])
+
+
+def step(name: str) -> None:
+    """Called before every step that changes the disk; tests put a crash here."""
+
+
+def recover(prefix: str) -> Optional[str]:
+    """Undoes or finishes what an interrupted write left at `prefix`; to be called before a pair is read too.
+
+    Returns what was done, as a sentence, or None when there was nothing to do. Raises OutputError when the journal
+    is not one of ours, or the files are not those it tells of; nothing is changed then.
+    """
+    names = Names(prefix)
+    with translated(names.journal):
+        stream = _claim(names)
+        if stream is None:
+            return None
+        with stream:
+            return settle(names, parse(stream.read(_LONGEST + 1), names))
+
+
+class Names:
+    """All paths that belong to a prefix; nothing else is ever renamed or removed."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = str(prefix)
+        self.folder, self.stem = os.path.split(self.prefix)
+        if self.stem in ("", os.curdir, os.pardir):
+            raise OutputError("this names no file", place(self.prefix), "give a path and a stem, as in out/pruned")
+        self.journal = self.target(JOURNAL)
+
+    def target(self, suffix: str) -> str:
+        return self.prefix + suffix
+
+    def temporary(self, suffix: str, token: str) -> str:
+        return os.path.join(self.folder, "." + self.stem + suffix + ".darkprune-tmp-" + token)
+
+    def old(self, token: str) -> str:
+        return os.path.join(self.folder, "." + self.stem + CFG + ".darkprune-old-" + token)
+
+
+def settle(names: Names, entry: Entry) -> str:
+    """Undoes a write whose weights are not in place yet, and finishes one whose weights are."""
+    old, cfg = names.old(entry.token), names.target(CFG)
+    if not os.path.lexists(names.temporary(WEIGHTS, entry.token)):
+        for suffix, size in entry.sizes.items():
+            _require_written(names, entry, suffix, size)
+        finish(names, entry)
+        return "finished writing {}, which had been interrupted".format(names.prefix)
+    if os.path.lexists(old):
+        if os.path.lexists(cfg):
+            raise _foreign(names, cfg)
+        step("old cfg back")
+        os.replace(old, cfg)
+        sync_folder(names)
+    remove(names.journal, "the journal")
+    for suffix in list(entry.sizes) + [JOURNAL]:
+        remove(names.temporary(suffix, entry.token), "the new " + suffix)
+    return "undid the writing of {}, which had been interrupted".format(names.prefix)
+
+
+def finish(names: Names, entry: Entry) -> None:
+    """Renames in what is not yet, the cfg last, and removes what is no longer needed."""
+    for suffix in entry.sizes:
+        temporary = names.temporary(suffix, entry.token)
+        if os.path.lexists(temporary):
+            step(suffix + " in")
+            os.replace(temporary, names.target(suffix))
+    sync_folder(names)
+    remove(names.old(entry.token), "the old cfg")
+    remove(names.journal, "the journal")
+
+
+def _require_written(names: Names, entry: Entry, suffix: str, size: int) -> None:
+    """Refuses where a file that is to be renamed in, or was, is not the one that was written."""
+    path = names.temporary(suffix, entry.token)
+    if not os.path.lexists(path):
+        path = names.target(suffix)
+    if not regular(path) or os.lstat(path).st_size != size:
+        raise _foreign(names, path)
+
+
+def parse(data: bytes, names: Names) -> Entry:
+    """The journal's entry. Raises OutputError for anything that `commit` does not write."""
+    try:
+        document = json.loads(data.decode("ascii"))
+        token, files = document["token"], document["files"]
+        suffixes, sizes = [suffix for suffix, _ in files], [size for _, size in files]
+        good = (
+            document["format"] == 1
+            and TOKEN.match(token)
+            and all(SUFFIX.match(suffix) for suffix in suffixes)
+            and len(set(suffixes)) == len(suffixes) >= 2
+            and (suffixes[0], suffixes[-1]) == (WEIGHTS, CFG)
+            and all(type(size) is int and size >= 0 for size in sizes)
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        good = False
+    if not good:
+        raise _no_journal(names)
+    return Entry(token, dict(zip(suffixes, sizes)))
+
+
+def _claim(names: Names) -> Any:
+    """The opened journal, locked; None if there is none. Raises OutputError when another program keeps it."""
+    deadline = time.time() + WAIT
+    while os.path.lexists(names.journal):
+        if not regular(names.journal):
+            raise _no_journal(names)
+        with suppress(FileNotFoundError):  # its writer has just finished
+            stream = open(names.journal, "rb")
+            with suppress(FileNotFoundError):
+                if lock(stream) is not False and os.path.samestat(os.fstat(stream.fileno()), os.lstat(names.journal)):
+                    return stream
+            stream.close()
+        if time.time() > deadline:
+            raise busy(names)
+        time.sleep(0.02)
+    return None
+
+
+def lock(stream: Any) -> Optional[bool]:
+    """Locks an opened file until it is closed; False if another program has locked it, None where locks do not work."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def regular(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path)
+
+
+def remove(path: str, what: str) -> None:
+    """Removes a file if it is there."""
+    if os.path.lexists(path):
+        step("remove " + what)
+        os.remove(path)
+
+
+def sync_folder(names: Names) -> None:
+    step("sync folder")
+    handle = os.open(names.folder or os.curdir, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems cannot
+            raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise failure(error, path) from error
+
+
+def failure(error: OSError, path: str) -> OutputError:
+    cure = _CURES.get(error.errno or 0, "check the folder and its permissions, or write elsewhere")
+    return OutputError("cannot write: {}".format(error.strerror), place(path), cure)
+
+
+def busy(names: Names) -> OutputError:
+    return OutputError("another program is writing this pair", place(names.prefix + CFG), "wait until it has ended")
+
+
+def _no_journal(names: Names) -> OutputError:
+    return OutputError("this is no journal of ours", place(names.journal), "check the pair beside it, then remove it")
+
+
+def _foreign(names: Names, path: str) -> OutputError:
+    cure = "check the pair, then remove {}".format(names.journal)
+    return OutputError("an interrupted write cannot be settled: this is not the file it left", place(path), cure)

@@ -1,0 +1,102 @@
+"""What is told about readers that would take a file otherwise: the message and its line, once per case."""
+
+import pytest
+
+from darkprune.darknet.cfg import parse
+from darkprune.errors import CfgError
+from darkprune.graph.build import build
+
+NET = "[net]\nwidth=8\nheight=8\nchannels=3\n"
+CONV = "[convolutional]\nfilters=4\nsize=3\nstride=1\npad=1\nactivation=leaky\n"  # lines 5..10
+YOLO = "[convolutional]\nfilters=8\nsize=1\nactivation=linear\n[yolo]\nclasses=3\nnum=1\nmask=0\n"
+
+
+def told(text, dialect="alexeyab"):
+    net = build(parse(text.encode("latin-1"), "a.cfg"), dialect)
+    return [(notice.reader, notice.where.line, notice.message) for notice in net.notices]
+
+
+CASES = {
+    "a line without a value": (
+        NET + CONV + "groups\n",
+        ("opencv", 11, "OpenCV DNN refuses a line without '='; Darknet takes the default of groups"),
+    ),
+    "a lone carriage return": (
+        NET + CONV.replace("leaky\n", "leaky\r\n"),
+        ("pjreddie", 10, "the original Darknet takes the carriage return for a part of activation"),
+    ),
+    "two sizes": (
+        NET + "width=16\n" + CONV,
+        ("opencv", 5, "OpenCV DNN takes the last width of [net], Darknet the first"),
+    ),
+    "an activation that Darknet ignores": (
+        NET + CONV + "[route]\nlayers=-1\nactivation=leaky\n",
+        ("opencv", 13, "OpenCV DNN applies the activation here, Darknet ignores it"),
+    ),
+    "a padded 1x1 convolution": (
+        NET + CONV.replace("size=3", "size=1").replace("pad=1", "padding=1"),
+        ("alexeyab", 9, "AlexeyAB's Darknet reads a 1x1 convolution with padding as a plain one"),
+    ),
+    "an activation of the fork outside its convolutions": (
+        NET + "[connected]\noutput=2\nactivation=mish\n",
+        ("alexeyab", 7, "AlexeyAB's Darknet outputs zeros for mish in [connected]"),
+    ),
+    "random values": (
+        NET + CONV + "dontload=1\n",
+        ("alexeyab", 11, "AlexeyAB's Darknet leaves what dontload names at its initial, partly random values"),
+    ),
+    "anchors beyond num": (
+        NET + CONV + YOLO + "anchors=1,2, 3,4\n",
+        ("pjreddie", 19, "the original Darknet writes behind the end of its anchors: more than 2 x num numbers"),
+    ),
+    "a comma in a comment": (
+        NET + CONV + YOLO.replace("mask=0", "mask=0 # not 1,2") + "anchors=1,2\n",
+        ("pjreddie", 18, "the original Darknet counts the commas of a comment behind mask"),
+    ),
+    "nothing to drop out": (
+        NET + "[dropout]\n" + CONV,
+        ("pjreddie", 5, "the original Darknet crashes where the first layer is [dropout]"),
+    ),
+    "no map anywhere": (
+        "[net]\ninputs=6\n[connected]\noutput=2\nactivation=leaky\n",
+        ("alexeyab", 1, "AlexeyAB's Darknet divides by zero in a net where no layer reads a map"),
+    ),
+    "a state of another width": (
+        NET + "[rnn]\noutput=4\nactivation=tanh\n",
+        ("pjreddie", 5, "the original Darknet takes another width for the state of [rnn]: misread weights"),
+    ),
+    "a contrastive loss over nothing": (
+        NET + CONV + "[contrastive]\n",
+        ("alexeyab", 11, "AlexeyAB's Darknet crashes on [contrastive] without a yolo_layer"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_notice(name):
+    text, wanted = CASES[name]
+    assert wanted in told(text)
+
+
+def test_a_plain_net_has_no_notice():
+    assert told(NET + CONV + YOLO + "anchors=1,2\n") == []
+    assert told(NET + CONV + "stride_x=1\ndilation=1\nshare_index=-1000000000\nflipped=0\n") == []
+
+
+def test_a_layer_that_shares_the_weights_of_layer_0():
+    second = CONV.replace("size=3", "size=3\nshare_index=0")
+    found = told(NET.replace("channels=3", "channels=4") + CONV + second)
+    message = "the original Darknet does not read share_index: other numbers, or misread weights"
+    assert ("pjreddie", 14, message) in found
+
+
+def test_a_comment_with_a_comma_behind_layers_is_refused():
+    with pytest.raises(CfgError) as caught:
+        told(NET + CONV + "[route]\nlayers=-1 # 0, maybe\n")
+    assert str(caught.value) == (
+        "a.cfg:12: error: Darknet counts the commas of a comment behind layers as more layers\n"
+        "   12 | layers=-1 # 0, maybe\n"
+        "      |        ^^\n"
+        "hint: put the comment on a line of its own"
+    )
+    assert told(NET + CONV + "[route]\nlayers=-1 # the first\n") == []
