@@ -1,8 +1,8 @@
 """darkprune: prunes Darknet `.cfg`/`.weights` pairs into smaller drop-in pairs.
 
-    net = darkprune.load("yolov3.cfg", "yolov3.weights")
-    pruned = darkprune.prune(net, channels=0.6)
-    darkprune.save(pruned.net, "yolov3-pruned")
+net = darkprune.load("yolov3.cfg", "yolov3.weights")
+pruned = darkprune.prune(net, channels=0.6)
+darkprune.save(pruned.net, "yolov3-pruned")
 """
 
 from darkprune.errors import DarkpruneError

@@ -17,7 +17,9 @@ Place = NamedTuple(
 )
 
 
-def place(path: object, line: Optional[int] = None, text: Optional[str] = None, column: Optional[int] = None, width: int = 1) -> Place:
+def place(
+    path: object, line: Optional[int] = None, text: Optional[str] = None, column: Optional[int] = None, width: int = 1
+) -> Place:
     """A place in the file `path`; all but the path may be unknown."""
     return Place(str(path), line, text, column, max(1, width))
 
@@ -103,7 +105,9 @@ class Notice:
 
     __slots__ = ("message", "where", "hint", "reader")
 
-    def __init__(self, message: str, where: Optional[Place] = None, hint: Optional[str] = None, reader: Optional[str] = None) -> None:
+    def __init__(
+        self, message: str, where: Optional[Place] = None, hint: Optional[str] = None, reader: Optional[str] = None
+    ) -> None:
         self.message = message
         self.where = where
         self.hint = hint

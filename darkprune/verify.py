@@ -10,7 +10,7 @@ import numpy as np
 
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.detect.preprocess import load_image
-from darkprune.errors import VerifyError
+from darkprune.errors import DarkpruneError, VerifyError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
@@ -62,12 +62,10 @@ def compare_reader(net: Net, runner: Any, batch: np.ndarray) -> List[Check]:
     expected = NumpyRunner(net).infer(batch, indices)
     with runner:
         found = runner.infer(batch, indices)
-    return [
-        check("reader", runner.name, i, expected[i], found[i].reshape(expected[i].shape), READERS) for i in indices
-    ]
+    return [check("reader", runner.name, i, expected[i], found[i].reshape(expected[i].shape), READERS) for i in indices]
 
 
-def refused(runner: str, error: VerifyError) -> Check:
+def refused(runner: str, error: DarkpruneError) -> Check:
     """The failed check of a reader that does not take the pair at all."""
     return Check("load ({})".format(error.message), runner, -1, float("inf"), READERS, False)
 
@@ -96,7 +94,7 @@ def compare_surgery(net: Net, pruned: Net, plan: Plan, batch: np.ndarray) -> Lis
     not lead from one net to the other.
     """
     silenced = Silenced(net, plan)
-    numbers = _numbers(net, pruned, plan)
+    numbers = numbering(net, pruned, plan)
     mode = plan.options.get("absorb", "exact")
     runner = NumpyRunner(*silenced.reference(mode))
     expected, found = runner.infer(batch), NumpyRunner(pruned).infer(batch)
@@ -131,8 +129,8 @@ class Silenced:
     def __init__(self, net: Net, plan: Plan) -> None:
         self.net, self.plan, self.channels = net, plan, Channels(net)
         self.removed = np.zeros(self.channels.size, bool)
-        self.muted = set()  # type: Set[int]
-        self.gone = set()  # type: Set[int]
+        self.muted: Set[int] = set()
+        self.gone: Set[int] = set()
         for block in plan.removed_blocks:
             self.gone.update(block["layers"])
             end = block["layers"][-2]
@@ -174,7 +172,7 @@ class Silenced:
         return ~self.removed[sets], offset
 
 
-def _numbers(net: Net, pruned: Net, plan: Plan) -> Dict[int, int]:
+def numbering(net: Net, pruned: Net, plan: Plan) -> Dict[int, int]:
     """Layer number in the pruned net -> in the original."""
     gone = {index for block in plan.removed_blocks for index in block["layers"]}
     left = [layer for layer in net.layers if layer.index not in gone]

@@ -90,6 +90,26 @@ def test_shapes_and_parameters(name, dialect):
         assert len(where) == known.count(False) and None not in where
 
 
+@pytest.mark.parametrize("name", [n for n in sorted(VECTORS) if "last_shape" in VECTORS[n].get(RUNS["opencv"], {})])
+def test_shapes_in_opencv(name):
+    try:
+        net = load(name, "opencv")
+    except (CfgError, GraphError):
+        assert name in REFUSED
+        return
+    layer = net.layers[-1]
+    if layer.op.head_channels(layer) is not None:
+        return  # OpenCV gives rows of boxes
+    w, h, c, outputs = layer.shape
+    if outer([c, h, w] if c else [outputs]) != outer(VECTORS[name][RUNS["opencv"]]["last_shape"]):
+        assert "opencv" in {notice.reader for notice in net.notices}
+
+
+def outer(shape):
+    """A shape without axes of length 1, which OpenCV gives some layers and not others."""
+    return [length for length in shape if length != 1]
+
+
 def parameters(layer):
     return sum(size(spec.shape) for spec in layer.op.parameters(layer))
 

@@ -51,8 +51,9 @@ class NumpyRunner(Runner):
         wanted = set(range(len(net.layers))) if layers is None else set(layers)
         last = _last_use(net)
         builder = NumpyBuilder(net.dialect.name)
-        tensors, chain = {-1: batch}, {-1: batch}  # type: Dict[int, Any], Dict[int, Any]
-        found = {}  # type: Dict[int, np.ndarray]
+        tensors: Dict[int, Any] = {-1: batch}
+        chain: Dict[int, Any] = {-1: batch}
+        found: Dict[int, np.ndarray] = {}
         for layer in net.layers[: max(wanted) + 1 if wanted else 0]:
             builder.layer = layer.index
             sources = [x.index for x in layer.inputs]
@@ -73,7 +74,7 @@ class NumpyRunner(Runner):
 
 def _last_use(net: Net) -> Dict[int, int]:
     """Layer index -> the last layer that reads it."""
-    last = {}  # type: Dict[int, int]
+    last: Dict[int, int] = {}
     for layer in net.layers:
         for source in layer.inputs:
             last[source.index] = layer.index

@@ -2,7 +2,7 @@
 
 from typing import Any, Tuple
 
-RUNNERS = ("numpy", "opencv", "darknet")  # type: Tuple[str, ...]
+RUNNERS: Tuple[str, ...] = ("numpy", "opencv", "darknet")
 
 
 def open_runner(name: str, cfg: str, weights: str) -> Any:

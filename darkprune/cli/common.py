@@ -24,7 +24,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def warn(notices: Iterable[Notice]) -> None:
     """Prints notices on stderr, equal ones once with their number."""
-    groups = OrderedDict()  # type: Dict[Any, List[Notice]]
+    groups: Dict[Any, List[Notice]] = OrderedDict()
     for notice in notices:
         groups.setdefault((notice.message, notice.reader), []).append(notice)
     for same in groups.values():

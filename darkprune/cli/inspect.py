@@ -88,10 +88,14 @@ def as_text(net: Net) -> str:
         header = net.header
         lines.append(
             "weights: version {}.{}.{}, {} images seen, {} bytes of header{}".format(
-                header.major, header.minor, header.revision, grouped(header.seen), header.size,
+                header.major,
+                header.minor,
+                header.revision,
+                grouped(header.seen),
+                header.size,
                 ", transposed" if header.transposed else "",
             )
-        )  # fmt: skip
+        )
     if net.partial:
         lines.append("partial: values for the first {} layers".format(net.loaded))
     return "\n".join(lines) + "\n"

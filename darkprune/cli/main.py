@@ -20,12 +20,16 @@ COMMANDS = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def parser(chosen: Optional[str] = None) -> argparse.ArgumentParser:
+    """The parser of the command line; with `chosen`, only that command's module is imported."""
     top = argparse.ArgumentParser(prog="darkprune", description="Prunes Darknet .cfg/.weights pairs.")
     top.add_argument("--version", action="version", version="darkprune " + __version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    names = [name for name, _ in COMMANDS]
     for name, purpose in COMMANDS:
+        if chosen in names and name != chosen:
+            commands.add_parser(name, help=purpose)
+            continue
         module = importlib.import_module("darkprune.cli." + name)
         command = commands.add_parser(
             name,
@@ -40,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Runs a command; returns the exit status."""
-    top = parser()
+    argv = sys.argv[1:] if argv is None else argv
+    top = parser(argv[0] if argv else None)
     arguments = top.parse_args(argv)
     if arguments.command is None:
         top.print_help(sys.stderr)

@@ -10,7 +10,7 @@ import sys
 from typing import Any, Dict, List
 
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, table, warn
-from darkprune.darknet.pair import PairWriter
+from darkprune.darknet.pair import write_file
 from darkprune.errors import Notice, UsageError
 from darkprune.graph.build import load, totals
 from darkprune.graph.net import Net
@@ -28,20 +28,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the files to write")
     parser.add_argument("--channels", metavar="R", type=float, help="share of the removable filters to remove: 0.6")
     parser.add_argument("--blocks", metavar="N", type=int, default=0, help="number of shortcut blocks to remove, first")
-    parser.add_argument("--block-rank", choices=("mean", "last"), default="mean",
-                        help="rank blocks by all their convolutions or the last (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--scope", choices=("global", "layer"), default=DEFAULTS.scope,
-                        help="one threshold, or the same share of each tied width (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--group", choices=GROUPINGS, default=DEFAULTS.group,
-                        help="how the scores of tied filters combine (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--score", choices=sorted(CRITERIA), default=DEFAULTS.score,
-                        help="what a filter is scored by (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--min-keep", metavar="X", type=float, default=DEFAULTS.min_keep,
-                        help="least to keep of a layer: a fraction if below 1, else a count (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--round", metavar="N", type=int, default=DEFAULTS.round,
-                        help="keep a multiple of N channels per tied width and group (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--absorb", choices=("exact", "bias", "none"), default=DEFAULTS.absorb,
-                        help="what becomes of the constants that removed channels emit (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--block-rank",
+        choices=("mean", "last"),
+        default="mean",
+        help="rank blocks by all their convolutions or the last (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scope",
+        choices=("global", "layer"),
+        default=DEFAULTS.scope,
+        help="one threshold, or the same share of each tied width (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--group",
+        choices=GROUPINGS,
+        default=DEFAULTS.group,
+        help="how the scores of tied filters combine (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--score",
+        choices=sorted(CRITERIA),
+        default=DEFAULTS.score,
+        help="what a filter is scored by (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--min-keep",
+        metavar="X",
+        type=float,
+        default=DEFAULTS.min_keep,
+        help="least to keep of a layer: a fraction if below 1, else a count (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--round",
+        metavar="N",
+        type=int,
+        default=DEFAULTS.round,
+        help="keep a multiple of N channels per tied width and group (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--absorb",
+        choices=("exact", "bias", "none"),
+        default=DEFAULTS.absorb,
+        help="what becomes of the constants that removed channels emit (default: %(default)s)",
+    )
     parser.add_argument("--plan", metavar="FILE", help="carry out this plan instead of making one")
     parser.add_argument("--dry-run", action="store_true", help="write only OUT.plan.json")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -55,11 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     pruned = _planned(net, arguments) if arguments.plan else _chosen(net, arguments)
     if arguments.dry_run:
         inputs = [arguments.cfg, arguments.weights]
-        with PairWriter(
-            arguments.output, inputs=inputs, overwrite=arguments.overwrite, extras=[PLAN_SUFFIX], pair=False
-        ) as writer:
-            writer.write_extra(PLAN_SUFFIX, pruned.plan.to_bytes())
-            writer.commit()
+        write_file(arguments.output + PLAN_SUFFIX, pruned.plan.to_bytes(), inputs, arguments.overwrite)
     else:
         save(pruned.net, arguments.output, arguments.overwrite, pruned.plan)
     notices = net.notices + pruned.notices
@@ -100,8 +126,13 @@ def _as_dict(net: Net, pruned: Pruned, notices: List[Notice]) -> Dict[str, Any]:
 def _as_text(net: Net, pruned: Pruned, arguments: argparse.Namespace) -> str:
     before, after = totals(net), totals(pruned.net)
     rows = [["", "before", "after", ""]]
-    for name, key in (("layers", "layers"), ("filters", "channels"), ("parameters", "parameters"),
-                      ("weights bytes", "weights_bytes"), ("BFLOPs", "bflops")):  # fmt: skip
+    for name, key in (
+        ("layers", "layers"),
+        ("filters", "channels"),
+        ("parameters", "parameters"),
+        ("weights bytes", "weights_bytes"),
+        ("BFLOPs", "bflops"),
+    ):
         shown = [grouped(v[key]) if isinstance(v[key], int) else "{:.3f}".format(v[key]) for v in (before, after)]
         rows.append([name] + shown + ["{:.1%}".format(after[key] / before[key] if before[key] else 1.0)])
     lines = [_preflight(pruned.preflight)] if pruned.preflight else []
@@ -119,12 +150,19 @@ def _as_text(net: Net, pruned: Pruned, arguments: argparse.Namespace) -> str:
 
 def _preflight(preflight: Dict[str, Any]) -> str:
     gamma = preflight["gamma"]
-    lines = ["|gamma| of {} filters, {:.1%} near zero ({})".format(
-        grouped(gamma["filters"]), gamma["near_zero"],
-        "trained for sparsity" if gamma["sparsified"] else "never trained for sparsity")]  # fmt: skip
+    lines = [
+        "|gamma| of {} filters, {:.1%} near zero ({})".format(
+            grouped(gamma["filters"]),
+            gamma["near_zero"],
+            "trained for sparsity" if gamma["sparsified"] else "never trained for sparsity",
+        )
+    ]
     most = max(gamma["counts"] or [1])
     for count, low, high in zip(gamma["counts"], gamma["edges"], gamma["edges"][1:]):
         lines.append("  {:8.4f} .. {:8.4f} {:>8} {}".format(low, high, count, "#" * int(round(40.0 * count / most))))
-    lines.append("predicted damage: {:.1%} of the signal{}".format(
-        preflight["damage"], " (most in {})".format(", ".join(preflight["layers"])) if preflight["layers"] else ""))  # fmt: skip
+    lines.append(
+        "predicted damage: {:.1%} of the signal{}".format(
+            preflight["damage"], " (most in {})".format(", ".join(preflight["layers"])) if preflight["layers"] else ""
+        )
+    )
     return "\n".join(lines) + "\n\n"

@@ -13,7 +13,7 @@ import numpy as np
 
 from darkprune.backends.registry import RUNNERS, open_runner
 from darkprune.cli.common import add_common, print_json, warn
-from darkprune.errors import UsageError, VerifyError
+from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, WeightsError
 from darkprune.graph.build import load
 from darkprune.graph.net import Net
 from darkprune.prune import plan as plans
@@ -27,8 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg2", metavar="CFG2", nargs="?")
     parser.add_argument("weights2", metavar="WEIGHTS2", nargs="?")
     parser.add_argument("--plan", metavar="PLAN", help="the plan that leads from the first pair to the second")
-    parser.add_argument("--runners", metavar="LIST", default="numpy",
-                        help="comma list of {} (default: %(default)s)".format(", ".join(RUNNERS)))  # fmt: skip
+    parser.add_argument(
+        "--runners",
+        metavar="LIST",
+        default="numpy",
+        help="comma list of {} (default: %(default)s)".format(", ".join(RUNNERS)),
+    )
     parser.add_argument("--image", metavar="FILE", help="an image to run; without it, a seeded synthetic one")
     add_common(parser)
 
@@ -45,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("one pair and one runner leave nothing to compare", hint="add --runners numpy,opencv")
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
     batch = test_batch(net, arguments.image)
-    checks = []  # type: List[Check]
+    checks: List[Check] = []
     if arguments.cfg2:
         pruned = load(arguments.cfg2, arguments.weights2, arguments.dialect)
         plan = plans.read(arguments.plan)
@@ -67,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _reader(name: str, net: Net, batch: np.ndarray) -> List[Check]:
     assert net.source is not None
     cfg, weights = net.document.path, net.source.path
-    runner = open_runner(name, cfg, weights)  # type: Any
-    own = load(cfg, weights, runner.dialect)
+    runner: Any = open_runner(name, cfg, weights)
     try:
+        own = load(cfg, weights, runner.dialect)
         return compare_reader(own, runner, batch)
-    except VerifyError as error:
+    except (CfgError, GraphError, VerifyError, WeightsError) as error:
         return [refused(name, error)]
 
 
@@ -83,10 +87,16 @@ def _as_text(checks: List[Check], ok: bool) -> str:
         lines.append(
             "{:4} {} in {}: {} of {} layers, largest error {:.2g} of the layer's largest value (layer {}, "
             "at most {:.2g})".format(
-                "ok" if all(c.ok for c in mine) else "FAIL", name, runner, sum(c.ok for c in mine), len(mine),
-                worst.max_error, worst.layer, worst.tolerance,
+                "ok" if all(c.ok for c in mine) else "FAIL",
+                name,
+                runner,
+                sum(c.ok for c in mine),
+                len(mine),
+                worst.max_error,
+                worst.layer,
+                worst.tolerance,
             )
-        )  # fmt: skip
+        )
         first = next((c for c in mine if not c.ok), None)
         if first is not None:
             lines.append("     first diverging layer: {}".format(first.layer))

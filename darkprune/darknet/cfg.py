@@ -129,12 +129,30 @@ def read(path: str) -> CfgDocument:
         with open(str(path), "rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except (IOError, OSError) as error:
-        raise CfgError("cannot read the cfg: {}".format(error.strerror), place(path), "check the path")
-    if len(data) > MAX_BYTES or b"\0" in data[:4096]:
-        raise CfgError(
-            "this is not a cfg: it holds binary data", place(path), "the order is CFG WEIGHTS; are they swapped?"
-        )
+        raise CfgError("cannot read the cfg: {}".format(error.strerror), place(path), "check the path") from error
+    _refuse_no_cfg(data, path)
     return parse(data, path)
+
+
+def _refuse_no_cfg(data: bytes, path: str) -> None:
+    """Raises CfgError for what stands in a cfg's place where files were swapped, cut, or never downloaded."""
+    cause = None
+    if not data:
+        cause, cure = "the file is empty", "copy or download the file again"
+    elif len(data) > MAX_BYTES:
+        cause = "this is not a cfg: it has more than {} bytes".format(MAX_BYTES)
+        cure = "the order is CFG WEIGHTS; are they swapped?"
+    elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        cause, cure = "this is UTF-16 text, which no reader takes", "save it as UTF-8"
+    elif b"\0" in data:
+        cause = "this is not a cfg: it holds binary data at byte {}".format(data.find(b"\0"))
+        cure = "the order is CFG WEIGHTS; are they swapped?"
+    elif data.startswith(b"version https://git-lfs"):
+        cause, cure = "this is a Git LFS pointer, not the cfg", "run: git lfs pull"
+    elif data.lstrip().startswith(b"<"):
+        cause, cure = "this is a web page, not a cfg", "download the raw file, not the page that shows it"
+    if cause is not None:
+        raise CfgError(cause, place(path), cure)
 
 
 def parse(data: bytes, path: str = "<cfg>") -> CfgDocument:
@@ -142,7 +160,9 @@ def parse(data: bytes, path: str = "<cfg>") -> CfgDocument:
     path = str(path)
     bom = data.startswith(_BOM)
     text = data[len(_BOM) if bom else 0 :].decode("latin-1")
-    preamble, sections, pending = [], [], []  # type: List[str], List[Section], List[str]
+    preamble: List[str] = []
+    sections: List[Section] = []
+    pending: List[str] = []
     for number, line in enumerate(_lines(text), 1):
         word = strip(line)
         if word.startswith("["):
@@ -159,9 +179,20 @@ def parse(data: bytes, path: str = "<cfg>") -> CfgDocument:
     (sections[-1].body if sections else preamble).extend(pending)
     if not sections:
         raise CfgError("the file holds no section", place(path), "a cfg starts with [net]")
+    for section in sections:
+        _refuse_malformed_header(section)
     if sections[0].type not in ("net", "network"):
         raise CfgError("the first section must be [net]", sections[0].place(), "put [net] first")
     return CfgDocument(path, bom, preamble, sections)
+
+
+def _refuse_malformed_header(section: Section) -> None:
+    name = strip(section.header)
+    if name.endswith("]"):
+        return
+    if "]" in name:
+        raise CfgError("text behind the section name", section.place(), "put comments on a line of their own")
+    raise CfgError("the section name has no closing bracket", section.place(), "write {}]".format(name))
 
 
 def _lines(text: str) -> List[str]:

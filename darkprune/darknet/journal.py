@@ -72,6 +72,9 @@ class Names:
 def settle(names: Names, entry: Entry) -> str:
     """Undoes a write whose weights are not in place yet, and finishes one whose weights are."""
     old, cfg = names.old(entry.token), names.target(CFG)
+    for path in [old] + [names.temporary(suffix, entry.token) for suffix in list(entry.sizes) + [JOURNAL]]:
+        if os.path.lexists(path) and not regular(path):
+            raise _foreign(names, path)
     if not os.path.lexists(names.temporary(WEIGHTS, entry.token)):
         for suffix, size in entry.sizes.items():
             _require_written(names, entry, suffix, size)
@@ -117,7 +120,8 @@ def parse(data: bytes, names: Names) -> Entry:
         token, files = document["token"], document["files"]
         suffixes, sizes = [suffix for suffix, _ in files], [size for _, size in files]
         good = (
-            document["format"] == 1
+            len(data) <= _LONGEST
+            and document["format"] == 1
             and TOKEN.match(token)
             and all(SUFFIX.match(suffix) for suffix in suffixes)
             and len(set(suffixes)) == len(suffixes) >= 2
@@ -133,7 +137,7 @@ def parse(data: bytes, names: Names) -> Entry:
 
 def _claim(names: Names) -> Any:
     """The opened journal, locked; None if there is none. Raises OutputError when another program keeps it."""
-    deadline = time.time() + WAIT
+    deadline = time.monotonic() + WAIT
     while os.path.lexists(names.journal):
         if not regular(names.journal):
             raise _no_journal(names)
@@ -143,7 +147,7 @@ def _claim(names: Names) -> Any:
                 if lock(stream) is not False and os.path.samestat(os.fstat(stream.fileno()), os.lstat(names.journal)):
                     return stream
             stream.close()
-        if time.time() > deadline:
+        if time.monotonic() > deadline:
             raise busy(names)
         time.sleep(0.02)
     return None
@@ -163,6 +167,7 @@ def lock(stream: Any) -> Optional[bool]:
 
 
 def regular(path: str) -> bool:
+    """Whether a file stands there, and no link to one."""
     return os.path.isfile(path) and not os.path.islink(path)
 
 
@@ -174,6 +179,7 @@ def remove(path: str, what: str) -> None:
 
 
 def sync_folder(names: Names) -> None:
+    """Returns when all renames so far are on the disk."""
     step("sync folder")
     handle = os.open(names.folder or os.curdir, os.O_RDONLY)
     try:
@@ -187,6 +193,7 @@ def sync_folder(names: Names) -> None:
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
+    """Turns an OSError into an OutputError about `path`."""
     try:
         yield
     except OSError as error:
@@ -194,11 +201,13 @@ def translated(path: str) -> Iterator[None]:
 
 
 def failure(error: OSError, path: str) -> OutputError:
+    """The error to raise for one of the system."""
     cure = _CURES.get(error.errno or 0, "check the folder and its permissions, or write elsewhere")
     return OutputError("cannot write: {}".format(error.strerror), place(path), cure)
 
 
 def busy(names: Names) -> OutputError:
+    """The error to raise where another program's files are being put in place."""
     return OutputError("another program is writing this pair", place(names.prefix + CFG), "wait until it has ended")
 
 

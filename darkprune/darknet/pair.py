@@ -104,12 +104,14 @@ class PairWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._entry is not None:  # something failed while the files were put in place
-            with suppress(OSError, OutputError):
-                journal.settle(self._names, self._entry)
-        needed = self._entry is not None and os.path.lexists(self._names.journal)
-        for file in self._files.values():
-            file.close(remove=not needed)
+        try:
+            if self._entry is not None:  # something failed while the files were put in place
+                with suppress(OSError, OutputError):
+                    journal.settle(self._names, self._entry)
+        finally:
+            needed = self._entry is not None and os.path.lexists(self._names.journal)
+            for file in self._files.values():
+                file.close(remove=not needed)
 
 
 class _Temporary:
@@ -123,7 +125,8 @@ class _Temporary:
         self._stream = open(path, "xb", _BUFFER)
         journal.lock(self._stream)
         if journal.regular(target):
-            os.chmod(path, stat.S_IMODE(os.lstat(target).st_mode) & 0o777)
+            with suppress(OSError):  # some file systems have no modes
+                os.chmod(path, stat.S_IMODE(os.lstat(target).st_mode) & 0o777)
 
     def write(self, chunk: Any) -> None:
         with journal.translated(self.target):
@@ -185,10 +188,29 @@ def _require_free(target: str, inputs: List[str], overwrite: bool) -> None:
         if os.path.realpath(path) == os.path.realpath(target) or (
             os.path.exists(path) and os.path.exists(target) and os.path.samefile(path, target)
         ):
-            raise OutputError("the output would replace the input {}".format(path), place(target), "choose another name")
+            cause = "the output would replace the input {}".format(path)
+            raise OutputError(cause, place(target), "choose another name; inputs are never overwritten")
     if not os.path.lexists(target):
         return
     if not journal.regular(target) and not os.path.islink(target):
         raise OutputError("something that is no file stands here", place(target), "choose another name")
     if not overwrite:
         raise OutputError("this file exists", place(target), "--overwrite replaces it")
+
+
+def write_file(path: str, data: bytes, inputs: Sequence[str] = (), overwrite: bool = False) -> None:
+    """Writes one file, all of it or nothing, under the rules of `PairWriter`. Raises OutputError."""
+    names = Names(path)
+    _require_folder(names)
+    _require_free(path, [str(source) for source in inputs], overwrite)
+    file = None
+    with journal.translated(path):
+        try:
+            file = _Temporary(names.temporary("", os.urandom(8).hex()), path)
+            file.write(data)
+            file.finish()
+            file.wait()
+            os.replace(file.path, path)
+        finally:
+            if file is not None:
+                file.close(remove=os.path.lexists(file.path))

@@ -72,7 +72,9 @@ class WeightsFile:
                 self.size = os.fstat(stream.fileno()).st_size
                 start = stream.read(128)
         except (IOError, OSError) as error:
-            raise WeightsError("cannot read the weights: {}".format(error.strerror), place(path), "check the path")
+            raise WeightsError(
+                "cannot read the weights: {}".format(error.strerror), place(path), "check the path"
+            ) from error
         _refuse_text(start, self.path)
         self.header = parse_header(start, self.path)
         extra = (self.size - self.header.size) % 4
@@ -142,4 +144,6 @@ def _refuse_text(start: bytes, path: str) -> None:
         raise WeightsError("this is a Git LFS pointer, not the weights", place(path), "run: git lfs pull")
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] in (b"[", b"#", b";") and b"\0" not in start:
-        raise WeightsError("this is a text file, not weights", place(path), "the order is CFG WEIGHTS; are they swapped?")
+        raise WeightsError(
+            "this is a text file, not weights", place(path), "the order is CFG WEIGHTS; are they swapped?"
+        )

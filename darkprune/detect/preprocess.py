@@ -13,7 +13,7 @@ def load_image(path: str, width: int, height: int, channels: int = 3) -> np.ndar
     try:
         import cv2
     except ImportError:
-        raise MissingDependency("reading an image needs OpenCV", hint='pip install "opencv-python>=4.1,<5"')
+        raise MissingDependency("reading an image needs OpenCV", hint='pip install "opencv-python>=4.1,<5"') from None
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     pixels = cv2.imread(str(path), flag)
     if pixels is None:

@@ -39,6 +39,8 @@ def build(document: CfgDocument, dialect_name: str = DEFAULT) -> Net:
     which = dialect(dialect_name)
     net = Net(document, Configured(document.sections[0], NetOptions(), which.name), which)
     _refuse_empty_input(net)
+    if len(document.sections) == 1:
+        raise CfgError("[net] is the only section", net.config.place(), "add the layers, or copy the file again")
     for index, section in enumerate(document.sections[1:]):
         layer = Layer(section, _op(section, which.name), which.name, index)
         _notice_options(net, layer)
@@ -160,22 +162,19 @@ def _op(section: Section, reader: str) -> Any:
     op = OPS.get(section.type)
     if op is not None:
         return op
-    inside = section.type.split("]", 1)[0]
-    if inside in OPS:
-        cause, cure = "text behind the section name", "put comments on a line of their own"
-    elif section.type in ("net", "network"):
+    if section.type in ("net", "network"):
         cause, cure = "a second [net] section", "remove it"
     else:
         cause = "unknown section [{}]".format(section.type)
         close = get_close_matches(section.type.lower(), list(OPS), 1)
-        cure = "did you mean [{}]?".format(close[0]) if close else "no reader we know runs it"
+        cure = "did you mean [{}]?".format(close[0]) if close else "remove it; no reader we know runs it"
     raise CfgError(cause, section.place(), cure)
 
 
 def _notice_options(net: Net, layer: Layer) -> None:
     """Unknown and repeated options: every reader treats them in its own way."""
     known = {o.name for o in layer.op.options} | set(layer.op.passive.split()) | EVERY_LAYER
-    seen = set()  # type: Set[str]
+    seen: Set[str] = set()
     for option in layer.section.options:
         if option.key not in known and option.key not in seen:
             close = get_close_matches(option.key, sorted(known), 1)
@@ -196,7 +195,7 @@ def _notice_options(net: Net, layer: Layer) -> None:
 
 def _connect(net: Net, layer: Layer) -> None:
     """Turns the layer's references into edges."""
-    before = net.layers[-1] if net.layers else net.input  # type: Any
+    before: Any = net.layers[-1] if net.layers else net.input
     if layer.op.implicit:
         layer.inputs.append(before)
     for key in layer.op.references:
@@ -225,7 +224,8 @@ def _resolve(net: Net, layer: Layer, key: str, reference: int) -> Layer:
     if layer.index == 0:
         cure = "this is layer 0; it has no earlier layer"
     else:
-        cure = "this is layer {0}; use -1..-{0} or 0..{1}".format(layer.index, layer.index - 1)
+        both = "-1 or 0" if layer.index == 1 else "-1..-{} or 0..{}".format(layer.index, layer.index - 1)
+        cure = "this is layer {}; use {}".format(layer.index, both)
     raise CfgError(cause, _reference_place(layer, key, reference), cure)
 
 

@@ -35,12 +35,12 @@ class Channels:
     def __init__(self, net: Net) -> None:
         self.net = net
         self.size = 0
-        self.outputs = {}  # type: Dict[int, np.ndarray]
-        self.axes = {}  # type: Dict[int, Dict[str, np.ndarray]]
-        self._owners = []  # type: List[Tuple[int, int]]
-        self._ties = []  # type: List[Tie]
-        self._pins = []  # type: List[Tuple[np.ndarray, str]]
-        self._balances = []  # type: List[Tuple[List[np.ndarray], str]]
+        self.outputs: Dict[int, np.ndarray] = {}
+        self.axes: Dict[int, Dict[str, np.ndarray]] = {}
+        self._owners: List[Tuple[int, int]] = []
+        self._ties: List[Tie] = []
+        self._pins: List[Tuple[np.ndarray, str]] = []
+        self._balances: List[Tuple[List[np.ndarray], str]] = []
         self._walk()
         self._finish()
 
@@ -132,7 +132,7 @@ class Channels:
         """(layer, set number of each output channel) of all layers that make channels, in order."""
         return [(la, self.sets[self.outputs[la.index]]) for la in self.net.layers if self.produces(la)]
 
-    def pin_reason(self, number: int) -> Optional[str]:
+    def pin_reason(self, number: Any) -> Optional[str]:
         """Why a channel set may not go; None if it may."""
         pin = self.pinned[number]
         return None if pin < 0 else self._pins[pin][1]

@@ -9,8 +9,8 @@ from darkprune.graph.net import Net
 
 def check(net: Net) -> None:
     """Derives every shape anew and checks order, edges and arrays. Raises GraphError at the first breach."""
-    position = {id(net.input): -1}  # type: Dict[int, int]
-    previous = net.input  # type: Any
+    position: Dict[int, int] = {id(net.input): -1}
+    previous: Any = net.input
     for index, layer in enumerate(net.layers):
         if layer.index != index:
             raise GraphError("layer {} stands at place {}".format(layer, index), layer.place())

@@ -64,8 +64,8 @@ class KeyJob:
     __slots__ = ("_thread", "_key", "_error")
 
     def __init__(self, net: Net) -> None:
-        self._key = None  # type: Optional[str]
-        self._error = None  # type: Optional[Exception]
+        self._key: Optional[str] = None
+        self._error: Optional[Exception] = None
         self._thread = threading.Thread(target=self._run, args=(net,), daemon=True)
         self._thread.start()
 

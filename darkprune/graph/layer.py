@@ -11,15 +11,15 @@ from darkprune.errors import CfgError, GraphError, Place
 from darkprune.ops.base import Op, Opt, ParamSpec, Shape
 
 if TYPE_CHECKING:
-    from darkprune.graph.net import Net
+    pass
 
-_READ = {
+_READ: Dict[str, Callable[[str], Any]] = {
     "int": values.atoi,
     "float": values.atof,
     "str": str,
     "ints": values.int_list,
     "floats": values.float_list,
-}  # type: Dict[str, Callable[[str], Any]]
+}
 
 
 class Param:
@@ -46,9 +46,7 @@ class Param:
         """The float32 array; a fresh one or one that must not be changed in place."""
         array = self._load()
         if array.shape != self.spec.shape:
-            raise GraphError(
-                "parameter {} has shape {}, not {}".format(self.spec.name, array.shape, self.spec.shape)
-            )
+            raise GraphError("parameter {} has shape {}, not {}".format(self.spec.name, array.shape, self.spec.shape))
         return array
 
 
@@ -61,8 +59,8 @@ class Configured:
         self.section = section
         self.op = op
         self.dialect_name = dialect_name
-        self.edits = OrderedDict()  # type: Dict[str, Optional[str]]
-        self._cache = {}  # type: Dict[str, Any]
+        self.edits: Dict[str, Optional[str]] = OrderedDict()
+        self._cache: Dict[str, Any] = {}
 
     @property
     def type(self) -> str:
@@ -118,7 +116,9 @@ class Configured:
         try:
             value = _READ[option.kind](text)
         except ValueError as error:
-            raise CfgError("{}: {}".format(option.name, error), self.place(option.name), "use a smaller number")
+            raise CfgError(
+                "{}: {}".format(option.name, error), self.place(option.name), "use a smaller number"
+            ) from error
         if option.low is not None and value < option.low:
             raise CfgError(
                 "[{}] {}={} must be at least {}".format(self.type, option.name, value, option.low),
@@ -144,9 +144,9 @@ class Layer(Configured):
     def __init__(self, section: Section, op: Op, dialect_name: str, index: int) -> None:
         Configured.__init__(self, section, op, dialect_name)
         self.index = index
-        self.inputs = []  # type: List[Any]
-        self.pointers = OrderedDict()  # type: Dict[str, Layer]
-        self.params = OrderedDict()  # type: Dict[str, Param]
+        self.inputs: List[Any] = []
+        self.pointers: Dict[str, Layer] = OrderedDict()
+        self.params: Dict[str, Param] = OrderedDict()
         self.shape = self.out = Shape(0, 0, 0, 0)
 
     def __repr__(self) -> str:

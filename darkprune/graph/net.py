@@ -31,17 +31,17 @@ class Net:
         self.document = document
         self.config = config
         self.dialect = dialect
-        self.layers = []  # type: List[Layer]
+        self.layers: List[Layer] = []
         self.input = NetInput(input_shape(config))
-        self.header = NEW_HEADER  # type: Header
-        self.source = None  # type: Optional[WeightsFile]
+        self.header: Header = NEW_HEADER
+        self.source: Optional[WeightsFile] = None
         self.loaded = 0
-        self.notices = []  # type: List[Notice]
+        self.notices: List[Notice] = []
 
     def copy(self) -> "Net":
         """A net that can be edited without touching this one; parameter values are shared until replaced."""
         new = Net(self.document, _copy_configured(self.config), self.dialect)
-        twins = {id(self.input): new.input}  # type: Dict[int, Any]
+        twins: Dict[int, Any] = {id(self.input): new.input}
         for layer in self.layers:
             twin = Layer(layer.section, layer.op, layer.dialect_name, layer.index)
             twin.edits.update(layer.edits)

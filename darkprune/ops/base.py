@@ -76,7 +76,9 @@ ParamSpec = NamedTuple(
 )
 
 
-def param(name: str, axes: Sequence[str], shape: Sequence[int], groups: int = 1, transposable: bool = False) -> ParamSpec:
+def param(
+    name: str, axes: Sequence[str], shape: Sequence[int], groups: int = 1, transposable: bool = False
+) -> ParamSpec:
     """One parameter array, with named axes, in the order of the file."""
     return ParamSpec(name, tuple(axes), tuple(int(n) for n in shape), groups, transposable)
 

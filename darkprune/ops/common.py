@@ -79,8 +79,9 @@ def require_dilation(layer: "Layer", dilation: int, padding: int) -> None:
     size = layer["size"]
     if dilation > 1 and 2 * padding != size - 1:
         raise GraphError(
-            "dilation {} with padding {} of a {}x{} kernel: Darknet's shape formula and its arithmetic "
-            "disagree".format(dilation, padding, size, size),
+            "dilation {} with padding {} of a {}x{} kernel: Darknet's shape formula and its arithmetic disagree".format(
+                dilation, padding, size, size
+            ),
             layer.place("dilation"),
             "use an odd size with pad=1",
         )

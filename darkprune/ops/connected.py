@@ -6,8 +6,17 @@ import numpy as np
 
 from darkprune.errors import Unsupported
 from darkprune.ops.base import (
-    Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, image, opt, param,
-)  # fmt: skip
+    Absorber,
+    Emission,
+    Fate,
+    Hazard,
+    Op,
+    ParamSpec,
+    Shape,
+    image,
+    opt,
+    param,
+)
 from darkprune.ops.common import activated, activation_hazards, activation_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,20 @@ import numpy as np
 from darkprune.errors import Unsupported
 from darkprune.ops.activations import ACTIVATIONS
 from darkprune.ops.base import (
-    Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, describe, image, opt, param, require_image, window,
-)  # fmt: skip
+    Absorber,
+    Emission,
+    Fate,
+    Hazard,
+    Op,
+    ParamSpec,
+    Shape,
+    describe,
+    image,
+    opt,
+    param,
+    require_image,
+    window,
+)
 from darkprune.ops.common import activated, activation_of, pad_of, require_dilation, require_split
 from darkprune.ops.convolutional_hazards import NO_LAYER, convolution_hazards
 
@@ -19,9 +31,17 @@ if TYPE_CHECKING:
 
 # Options with an arithmetic of their own, which no backend has.
 _PECULIAR = (
-    "xnor", "binary", "bin_output", "dontload", "dontloadscales", "sway", "rotate", "stretch", "stretch_sway",
+    "xnor",
+    "binary",
+    "bin_output",
+    "dontload",
+    "dontloadscales",
+    "sway",
+    "rotate",
+    "stretch",
+    "stretch_sway",
     "coordconv",
-)  # fmt: skip
+)
 
 
 class Convolutional(Op):
@@ -211,9 +231,7 @@ class Convolutional(Op):
 
     def absorber(self, layer: "Layer") -> Optional[Absorber]:
         bn = self.batch_norm(layer)
-        return Absorber(
-            self.padding(layer) > 0, "mean" if bn else "biases", -1.0 if bn else 1.0, self.groups(layer), 1
-        )
+        return Absorber(self.padding(layer) > 0, "mean" if bn else "biases", -1.0 if bn else 1.0, self.groups(layer), 1)
 
     # ---- running
 
@@ -230,9 +248,13 @@ class Convolutional(Op):
             weights = weights.T.reshape(layer["filters"], -1, k, k)
         sx, sy = self.strides(layer, host=True)
         y = b.conv2d(
-            xs[0], weights, stride=(sy, sx), padding=self.padding(layer) * self.dilation(layer),
-            dilation=self.dilation(layer), groups=self.groups(layer),
-        )  # fmt: skip
+            xs[0],
+            weights,
+            stride=(sy, sx),
+            padding=self.padding(layer) * self.dilation(layer),
+            dilation=self.dilation(layer),
+            groups=self.groups(layer),
+        )
         if self.batch_norm(layer):
             names = ("scales", "biases", "mean", "variance")
             y = b.batch_norm(y, *[owner.array(name) for name in names])

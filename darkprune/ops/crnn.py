@@ -50,9 +50,7 @@ class Crnn(Convolutions):
 
     def sublayers(self, layer: "Layer") -> List[Sub]:
         hidden, output = self._widths(layer)
-        return [
-            Sub("input", layer.input_shape().c, hidden), Sub("self", hidden, hidden), Sub("output", hidden, output)
-        ]  # fmt: skip
+        return [Sub("input", layer.input_shape().c, hidden), Sub("self", hidden, hidden), Sub("output", hidden, output)]
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         yield from Convolutions.hazards(self, layer)

@@ -2,9 +2,10 @@
 
 from typing import Dict
 
+from darkprune.ops.base import Op
+
 from darkprune.ops.activation import Activation
 from darkprune.ops.avgpool import Avgpool
-from darkprune.ops.base import Op
 from darkprune.ops.batchnorm import Batchnorm
 from darkprune.ops.connected import Connected
 from darkprune.ops.contrastive import Contrastive
@@ -38,16 +39,61 @@ from darkprune.ops.upsample import Upsample
 from darkprune.ops.yolo import GaussianYolo, Yolo
 
 _TYPES = (
-    Activation, Avgpool, Batchnorm, Connected, Contrastive, ConvLstm, Convolutional, Cost, Crnn, Crop,
-    Deconvolutional, Detection, Dropout, Empty, GaussianYolo, Gru, History, Implicit, Iseg, L2norm, Local,
-    LocalAvgpool, Logistic, Lstm, Maxpool, Normalization, Region, Reorg, Reorg3d, Rnn, Route, Sam, ScaleChannels,
-    Shortcut, Softmax, Upsample, Yolo,
-)  # fmt: skip
+    Activation,
+    Avgpool,
+    Batchnorm,
+    Connected,
+    Contrastive,
+    ConvLstm,
+    Convolutional,
+    Cost,
+    Crnn,
+    Crop,
+    Deconvolutional,
+    Detection,
+    Dropout,
+    Empty,
+    GaussianYolo,
+    Gru,
+    History,
+    Implicit,
+    Iseg,
+    L2norm,
+    Local,
+    LocalAvgpool,
+    Logistic,
+    Lstm,
+    Maxpool,
+    Normalization,
+    Region,
+    Reorg,
+    Reorg3d,
+    Rnn,
+    Route,
+    Sam,
+    ScaleChannels,
+    Shortcut,
+    Softmax,
+    Upsample,
+    Yolo,
+)
 
-OPS = {name: kind() for kind in _TYPES for name in kind.names}  # type: Dict[str, Op]
+OPS: Dict[str, Op] = {name: kind() for kind in _TYPES for name in kind.names}
 
 # Training options that Darknet accepts in any section.
 EVERY_LAYER = {
-    "onlyforward", "stopbackward", "truth", "learning_rate", "smooth", "clip", "dont_update", "burnin_update",
-    "train_only_bn", "show_receptive_field", "dontload", "dontloadscales", "dontsave", "numload",
-}  # fmt: skip
+    "onlyforward",
+    "stopbackward",
+    "truth",
+    "learning_rate",
+    "smooth",
+    "clip",
+    "dont_update",
+    "burnin_update",
+    "train_only_bn",
+    "show_receptive_field",
+    "dontload",
+    "dontloadscales",
+    "dontsave",
+    "numload",
+}

@@ -6,8 +6,16 @@ import numpy as np
 
 from darkprune.errors import CfgError, GraphError, Unsupported
 from darkprune.ops.base import (
-    Emission, Fate, Hazard, Op, ParamSpec, Shape, elementwise, opt, param,
-)  # fmt: skip
+    Emission,
+    Fate,
+    Hazard,
+    Op,
+    ParamSpec,
+    Shape,
+    elementwise,
+    opt,
+    param,
+)
 from darkprune.ops.common import activated, activation_hazards, activation_of
 
 if TYPE_CHECKING:
@@ -74,7 +82,9 @@ class Shortcut(Op):
         for key, known in (("weights_type", _KINDS), ("weights_normalization", _NORMS)):
             if layer[key] not in known:
                 raise CfgError(
-                    "unknown {} {!r}".format(key, layer[key]), layer.place(key), "use one of " + ", ".join(sorted(known))
+                    "unknown {} {!r}".format(key, layer[key]),
+                    layer.place(key),
+                    "use one of " + ", ".join(sorted(known)),
                 )
         return _KINDS[layer["weights_type"]], _NORMS[layer["weights_normalization"]]
 

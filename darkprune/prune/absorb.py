@@ -6,7 +6,7 @@ removed channel stays as a constant channel, and the reader's weights for it car
 """
 
 import math
-from multiprocessing.pool import ThreadPool
+import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
@@ -66,7 +66,7 @@ def choose_constants(channels: Channels, readers: List[Reader], usable: np.ndarr
     unserved = sorted(index for index, sets in waiting.items() if not sets.size)
     for index in unserved:
         del waiting[index]
-    chosen = {}  # type: Dict[int, int]
+    chosen: Dict[int, int] = {}
     while waiting:
         votes = np.zeros(channels.size, int)
         for sets in waiting.values():
@@ -124,6 +124,27 @@ def sums_of(reader: Reader, stays: np.ndarray) -> Sums:
     return Sums(total, largest)
 
 
+def all_sums(readers: List[Reader], stays: List[np.ndarray]) -> Dict[int, Sums]:
+    """Layer index -> its sums. Two threads share the readers; each sum is one thread's own, so no bit depends on it."""
+    sums: Dict[int, Sums] = {}
+    failed: List[Exception] = []
+
+    def work(first: int) -> None:
+        try:
+            for reader, mask in list(zip(readers, stays))[first::2]:
+                sums[reader.layer.index] = sums_of(reader, mask)
+        except Exception as error:  # raised again where it can be caught
+            failed.append(error)
+
+    thread = threading.Thread(target=work, args=(1,))
+    thread.start()
+    work(0)
+    thread.join()
+    if failed:
+        raise failed[0]
+    return sums
+
+
 def _fold(terms: np.ndarray) -> np.ndarray:
     """The sum over axis 1 of [n, count, taps], by halving: an order that no library or processor changes."""
     count = terms.shape[1]
@@ -143,13 +164,19 @@ class Absorption:
     """
 
     def __init__(
-        self, net: Net, channels: Channels, removed: np.ndarray, result: Walk, mode: str,
-        carriers: Dict[int, int], skip: Set[int],
-    ) -> None:  # fmt: skip
+        self,
+        net: Net,
+        channels: Channels,
+        removed: np.ndarray,
+        result: Walk,
+        mode: str,
+        carriers: Dict[int, int],
+        skip: Set[int],
+    ) -> None:
         self.net, self.channels, self.removed, self.mode = net, channels, removed, mode
         self.carriers, self.skip = carriers, skip
         self.constants = sorted(set(carriers.values()))
-        self.patches = {}  # type: Dict[Tuple[int, str], Patch]
+        self.patches: Dict[Tuple[int, str], Patch] = {}
         self._kept = ~removed
         self._kept[self.constants] = True
         self._constant = np.zeros(channels.size, bool)
@@ -157,9 +184,7 @@ class Absorption:
         if mode == "none":
             return
         readers = readers_of(net, channels, result.emissions, skip)
-        with ThreadPool(2) as pool:  # each sum is one thread's own: their number changes no bit
-            found = pool.map(lambda r: sums_of(r, self._kept[channels.sets[r.labels]]), readers, 1)
-        sums = {reader.layer.index: value for reader, value in zip(readers, found)}
+        sums = all_sums(readers, [self._kept[channels.sets[r.labels]] for r in readers])
         seeds = self._emitters(readers, sums)
         values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
         self._silence_columns()
@@ -170,7 +195,8 @@ class Absorption:
 
     def _emitters(self, readers: List[Reader], sums: Dict[int, Sums]) -> Dict[int, np.ndarray]:
         """Turns the filters of constant sets into constants; returns what every producer now emits."""
-        channels, seeds = self.channels, {}  # type: Channels, Dict[int, np.ndarray]
+        channels = self.channels
+        seeds: Dict[int, np.ndarray] = {}
         demand = self._demand(readers, sums)
         for layer, sets in channels.producers():
             mine = [int(k) for k in np.flatnonzero(self._constant[sets])]
@@ -192,7 +218,7 @@ class Absorption:
 
     def _demand(self, readers: List[Reader], sums: Dict[int, Sums]) -> Dict[int, float]:
         """Group of added labels -> the value its constant should have for the readers it serves."""
-        demand = {}  # type: Dict[int, float]
+        demand: Dict[int, float] = {}
         for reader in readers:
             carrier = self.carriers.get(reader.layer.index)
             if carrier is None:
@@ -283,7 +309,7 @@ def _chain(first: Patch, second: Patch) -> Patch:
 
 def _setter(rows: np.ndarray, fill: Any) -> Patch:
     def patch(array: np.ndarray) -> np.ndarray:
-        array[rows] = np.float32(fill) if np.isscalar(fill) else np.asarray(fill, np.float32)
+        array[rows] = np.asarray(fill, np.float32)
         return array
 
     return patch

@@ -35,7 +35,7 @@ def find_blocks(net: Net, ranking: str = "mean") -> List[Block]:
     """
     if ranking not in ("mean", "last"):
         raise UsageError("unknown block ranking {!r}".format(ranking), hint="use mean or last")
-    readers = {}  # type: Dict[int, List[Layer]]
+    readers: Dict[int, List[Layer]] = {}
     for layer in net.layers:
         for source in layer.inputs:
             readers.setdefault(source.index, []).append(layer)
@@ -53,7 +53,8 @@ def find_blocks(net: Net, ranking: str = "mean") -> List[Block]:
 
 def _branch(shortcut: Layer, trunk: Any, end: Any, readers: Dict[int, List[Layer]]) -> Tuple[Layer, ...]:
     """The layers between `trunk` and `end`, or nothing where they are not a branch of their own."""
-    inside, waiting = {}, [end]  # type: Dict[int, Layer], List[Any]
+    inside: Dict[int, Layer] = {}
+    waiting: List[Any] = [end]
     while waiting:
         layer = waiting.pop()
         if layer is trunk or layer.index in inside:
@@ -98,7 +99,7 @@ def remove_blocks(net: Net, blocks: List[Block], absorb: str) -> Tuple[Net, Dict
     """
     channels = Channels(net)
     nothing = np.zeros(channels.size, bool)
-    muted = {}  # type: Dict[int, int]
+    muted: Dict[int, int] = {}
     for block in blocks:
         for index in _ends(channels, block):
             muted[index] = block.shortcut.index
@@ -115,9 +116,14 @@ def remove_blocks(net: Net, blocks: List[Block], absorb: str) -> Tuple[Net, Dict
 
 
 def _with_constants(
-    net: Net, blocks: List[Block], channels: Channels, readers: List[Any], muted: Dict[int, int], gone: Set[int],
+    net: Net,
+    blocks: List[Block],
+    channels: Channels,
+    readers: List[Any],
+    muted: Dict[int, int],
+    gone: Set[int],
     result: Walk,
-) -> Tuple[Net, Dict[int, str], Walk]:  # fmt: skip
+) -> Tuple[Net, Dict[int, str], Walk]:
     """Removal where padded readers need a constant channel: the trunk gets one more channel that carries it."""
     widths = channels.widths()
     fixed = channels.pinned >= 0
@@ -169,9 +175,15 @@ def _twin(block: Block, net: Net) -> Block:
 
 
 def _cut(
-    net: Net, blocks: List[Block], channels: Channels, removed: np.ndarray, result: Walk, absorb: str,
-    carriers: Dict[int, int], gone: Set[int],
-) -> Net:  # fmt: skip
+    net: Net,
+    blocks: List[Block],
+    channels: Channels,
+    removed: np.ndarray,
+    result: Walk,
+    absorb: str,
+    carriers: Dict[int, int],
+    gone: Set[int],
+) -> Net:
     absorption = Absorption(net, channels, removed, result, absorb, carriers, gone)
     new = regather(net, {}, absorption.patches)
     twins = [_twin(block, new) for block in blocks]

@@ -25,7 +25,7 @@ FATAL = 0.75  # from here on a pruned net keeps no useful accuracy without train
 
 def predict(net: Net, channels: Channels, removed: np.ndarray) -> Damage:
     """The predicted damage of silencing the channel sets that `removed` (bool by set) marks."""
-    lost = {}  # type: Dict[int, float]
+    lost: Dict[int, float] = {}
     for layer, sets in channels.producers():
         gone = removed[sets]
         if layer.index < net.loaded and gone.any():
@@ -68,5 +68,5 @@ def gamma_histogram(net: Net, bins: int = 20) -> Dict[str, Any]:
 
 def worst_layers(damage: Damage, count: int = 3) -> List[str]:
     """The layers that lose most, as words."""
-    ranked = sorted(damage.layers.items(), key=lambda item: -item[1])[:count]
+    ranked = [item for item in sorted(damage.layers.items(), key=lambda item: -item[1])[:count] if item[1] >= 0.005]
     return ["layer {}: {:.0%}".format(index, share) for index, share in ranked]

@@ -37,7 +37,8 @@ def walk(
     muted = muted or set()
     length = net.input.shape.channels
     emissions = {-1: Emission(np.zeros(length), np.ones(length, bool))}
-    stuck, muted_stuck = {}, {}  # type: Dict[int, str], Dict[int, str]
+    stuck: Dict[int, str] = {}
+    muted_stuck: Dict[int, str] = {}
     for layer in net.layers[: net.loaded]:
         ins = [emissions[x.index] for x in layer.inputs]
         fate = fate_of(layer, channels, removed, muted)
@@ -66,9 +67,15 @@ def fate_of(layer: Layer, channels: Channels, removed: np.ndarray, muted: Set[in
 
 
 def _blame(
-    layer: Layer, channels: Channels, removed: np.ndarray, lost: np.ndarray, ins: List[Emission],
-    stuck: Dict[int, str], muted: Set[int], muted_stuck: Dict[int, str],
-) -> None:  # fmt: skip
+    layer: Layer,
+    channels: Channels,
+    removed: np.ndarray,
+    lost: np.ndarray,
+    ins: List[Emission],
+    stuck: Dict[int, str],
+    muted: Set[int],
+    muted_stuck: Dict[int, str],
+) -> None:
     """Names the sets (or the silenced layers) behind constants that do not get through `layer`."""
     why = "layer {} [{}] does not pass its constant on".format(layer.index, layer.type)
     out = channels.sets[channels.outputs[layer.index]]

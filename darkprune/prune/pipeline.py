@@ -30,10 +30,18 @@ Pruned = NamedTuple(
 
 
 def prune(
-    net: Net, channels: Optional[float] = None, blocks: int = 0, scope: str = "global", group: str = "max",
-    score: str = "gamma", min_keep: float = DEFAULTS.min_keep, round: int = 1, absorb: str = "exact",
-    block_rank: str = "mean", force: bool = False,
-) -> Pruned:  # fmt: skip
+    net: Net,
+    channels: Optional[float] = None,
+    blocks: int = 0,
+    scope: str = "global",
+    group: str = "max",
+    score: str = "gamma",
+    min_keep: float = DEFAULTS.min_keep,
+    round: int = 1,
+    absorb: str = "exact",
+    block_rank: str = "mean",
+    force: bool = False,
+) -> Pruned:
     """Prunes shortcut blocks, then channels.
 
     Args:
@@ -50,10 +58,10 @@ def prune(
     if channels is None and not blocks:
         raise UsageError("nothing to prune was asked for", hint="give --channels 0.5, --blocks 4, or both")
     plan = Plan(KeyJob(net), net.dialect.name, _record(options, blocks, block_rank))
-    notices = []  # type: List[Notice]
+    notices: List[Notice] = []
     shorter = _choose_blocks(net, blocks, block_rank, absorb, force, plan, notices)
     result, reached, damage = shorter, None, 0.0
-    preflight = {"gamma": gamma_histogram(net), "damage": 0.0, "layers": []}  # type: Dict[str, Any]
+    preflight: Dict[str, Any] = {"gamma": gamma_histogram(net), "damage": 0.0, "layers": []}
     if channels is not None:
         sets = Channels(shorter)
         found = select(shorter, sets, options)
@@ -81,7 +89,7 @@ def apply_plan(net: Net, plan: Plan) -> Net:
         sets = Channels(shorter)
         removed = _planned_sets(net, shorter, sets, plan)
         result = walk(shorter, sets, removed)
-        carriers = {}  # type: Dict[int, int]
+        carriers: Dict[int, int] = {}
         if absorb == "exact":
             constants = _mask(net, shorter, sets, plan.constants)
             carriers, unserved = _carriers(shorter, sets, result, constants)
@@ -115,7 +123,7 @@ def _choose_blocks(
     blocks = find_blocks(net, ranking)
     usable = [b for b in blocks if b.obstacle is None or (force and b.trunk.shape == b.shortcut.shape)]
     left = sorted(usable, key=lambda b: (b.score, b.shortcut.index))
-    stuck = {}  # type: Dict[int, str]
+    stuck: Dict[int, str] = {}
     while len(left) >= count:
         chosen = left[:count]
         shorter, why, _ = remove_blocks(net, chosen, absorb)
@@ -150,7 +158,9 @@ def _remove_planned_blocks(net: Net, plan: Plan, absorb: str) -> Net:
     for entry in plan.removed_blocks:
         block = known.get(entry["shortcut"])
         if block is None or [x.index for x in block.branch] + [block.shortcut.index] != entry["layers"]:
-            raise PlanError("layer {} ends no such shortcut block".format(entry["shortcut"]), hint="make the plan again")
+            raise PlanError(
+                "layer {} ends no such shortcut block".format(entry["shortcut"]), hint="make the plan again"
+            )
         chosen.append(block)
     shorter, stuck, _ = remove_blocks(net, chosen, absorb)
     if stuck:
@@ -212,7 +222,7 @@ def _mask(net: Net, shorter: Net, sets: Channels, lists: Dict[int, List[int]]) -
     """bool by set: the sets of the listed channels. Raises PlanError where a set is listed in part."""
     number = _numbering(net, shorter)
     mask, listed = np.zeros(sets.size, bool), np.zeros(sets.size, int)
-    known = set()  # type: Set[int]
+    known: Set[int] = set()
     for layer, mine in sets.producers():
         places = lists.get(number[layer.index], [])
         known.add(number[layer.index])
@@ -226,15 +236,15 @@ def _mask(net: Net, shorter: Net, sets: Channels, lists: Dict[int, List[int]]) -
 
 
 def _record_kept(sets: Channels, found: Any, plan: Plan) -> None:
-    reasons = {}  # type: Dict[str, int]
-    for number, why in found.kept.items():
+    reasons: Dict[str, int] = {}
+    for why in found.kept.values():
         reasons[why] = reasons.get(why, 0) + 1
     plan.kept += [{"sets": count, "reason": why} for why, count in sorted(reasons.items())]
     for word, mask in (("no batch-norm gamma to score", np.isnan(found.scores)), ("", sets.pinned >= 0)):
         count = int(np.count_nonzero(mask & (sets.filters > 0)))
         if count and word:
             plan.kept.append({"sets": count, "reason": word})
-    pins = {}  # type: Dict[str, int]
+    pins: Dict[str, int] = {}
     for number in np.flatnonzero((sets.pinned >= 0) & (sets.filters > 0)):
         why = str(sets.pin_reason(number))
         pins[why] = pins.get(why, 0) + 1
@@ -247,7 +257,7 @@ def _notice_channels(options: Options, found: Any, sets: Channels, notices: List
             Notice(
                 "{:.1%} of the filters were to go, {:.1%} did".format(options.channels, found.reached),
                 None,
-                "floors, rounding, balance and constants keep the rest; see \"kept\" in the plan",
+                'floors, rounding, balance and constants keep the rest; see "kept" in the plan',
             )
         )
     unscored = np.isnan(found.scores) & (sets.filters > 0) & (sets.pinned < 0)
@@ -266,7 +276,9 @@ def _notice_damage(preflight: Dict[str, Any], damage: float, force: bool, notice
     if damage > 0.01 and not gamma["sparsified"]:
         notices.append(
             Notice(
-                "this net was never trained for sparsity: {:.1%} of its gammas are near zero".format(gamma["near_zero"]),
+                "this net was never trained for sparsity: {:.1%} of its gammas are near zero".format(
+                    gamma["near_zero"]
+                ),
                 None,
                 "expect to fine-tune the pruned net",
             )

@@ -12,9 +12,16 @@ from darkprune.graph.net import Net
 FORMAT = "darkprune plan 1"
 MAX_BYTES = 64 << 20
 _FIELDS = (
-    ("format", str), ("pair", str), ("dialect", str), ("options", dict), ("removed_blocks", list),
-    ("removed_channels", dict), ("constants", dict), ("kept", list), ("predicted", dict),
-)  # fmt: skip
+    ("format", str),
+    ("pair", str),
+    ("dialect", str),
+    ("options", dict),
+    ("removed_blocks", list),
+    ("removed_channels", dict),
+    ("constants", dict),
+    ("kept", list),
+    ("predicted", dict),
+)
 
 
 class Plan:
@@ -35,11 +42,11 @@ class Plan:
     def __init__(self, pair: Union[str, KeyJob], dialect: str, options: Dict[str, Any]) -> None:
         self._pair = pair
         self.dialect, self.options = dialect, options
-        self.removed_blocks = []  # type: List[Dict[str, Any]]
-        self.removed_channels = {}  # type: Dict[int, List[int]]
-        self.constants = {}  # type: Dict[int, List[int]]
-        self.kept = []  # type: List[Dict[str, Any]]
-        self.predicted = {}  # type: Dict[str, Any]
+        self.removed_blocks: List[Dict[str, Any]] = []
+        self.removed_channels: Dict[int, List[int]] = {}
+        self.constants: Dict[int, List[int]] = {}
+        self.kept: List[Dict[str, Any]] = []
+        self.predicted: Dict[str, Any] = {}
 
     @property
     def pair(self) -> str:
@@ -88,13 +95,15 @@ def read(path: str) -> Plan:
         with open(str(path), "rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except (IOError, OSError) as error:
-        raise PlanError("cannot read the plan: {}".format(error.strerror), place(path), "check the path")
+        raise PlanError("cannot read the plan: {}".format(error.strerror), place(path), "check the path") from error
     if len(data) > MAX_BYTES:
         raise PlanError("this is no plan: it is larger than any", place(path), "give the .plan.json of the pruned pair")
     try:
         fields = json.loads(data.decode("ascii"))
     except ValueError as error:
-        raise PlanError("this is no plan: {}".format(error), place(path), "give the .plan.json of the pruned pair")
+        raise PlanError(
+            "this is no plan: {}".format(error), place(path), "give the .plan.json of the pruned pair"
+        ) from error
     return from_dict(fields, path)
 
 

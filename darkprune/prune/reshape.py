@@ -17,7 +17,7 @@ Patches = Mapping[Tuple[int, str], Patch]  # (layer index, parameter) -> change 
 
 def narrow(net: Net, channels: Channels, kept: np.ndarray, patches: Patches) -> Net:
     """A net with the channel sets that `kept` (bool by set number) marks, and `patches` done to its arrays."""
-    gather = {}  # type: Gather
+    gather: Gather = {}
     for index, axes in channels.axes.items():
         gather[index] = {name: np.flatnonzero(kept[channels.sets[labels]]) for name, labels in axes.items()}
     return regather(net, gather, patches)
@@ -41,7 +41,7 @@ def widen(net: Net, channels: Channels, width: np.ndarray) -> Net:
     new.infer()
     after = Channels(new)
     count = {layer.index: layer.shape.channels for layer in net.layers}
-    gather = {}  # type: Gather
+    gather: Gather = {}
     for index, axes in after.axes.items():
         gather[index] = {}
         for name, labels in axes.items():
@@ -90,7 +90,9 @@ def _derived(spec: ParamSpec, old: Param, positions: Dict[str, np.ndarray], patc
     def load() -> np.ndarray:
         array = old.value
         if positions:
-            array = _take_grouped(array, old.spec, positions) if old.spec.groups > 1 else _take(array, old.spec, positions)
+            array = (
+                _take_grouped(array, old.spec, positions) if old.spec.groups > 1 else _take(array, old.spec, positions)
+            )
         if patch is not None:
             array = patch(np.array(array, np.float32))
         return np.ascontiguousarray(array)

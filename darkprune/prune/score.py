@@ -1,16 +1,15 @@
 """From scores of filters to scores of channel sets."""
 
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Layer, Optional
 
 import numpy as np
 
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
-from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.prune.criteria import gamma, l2
 
-CRITERIA = {"gamma": gamma.score, "l2": l2.score}  # type: Dict[str, Callable[[Layer], Optional[np.ndarray]]]
+CRITERIA: Dict[str, Callable[[Layer], Optional[np.ndarray]]] = {"gamma": gamma.score, "l2": l2.score}
 GROUPINGS = ("max", "sum", "mean")
 
 

@@ -47,9 +47,12 @@ def check_options(options: Options) -> None:
         (options.scope in ("global", "layer"), "unknown scope {!r}".format(options.scope), "use global or layer"),
         (options.min_keep >= 0, "min-keep must not be negative", "a fraction below 1, or a count"),
         (options.round >= 1, "round must be at least 1", "use 8"),
-        (options.absorb in ("exact", "bias", "none"), "unknown absorb mode {!r}".format(options.absorb),
-         "use exact, bias or none"),
-    )  # fmt: skip
+        (
+            options.absorb in ("exact", "bias", "none"),
+            "unknown absorb mode {!r}".format(options.absorb),
+            "use exact, bias or none",
+        ),
+    )
     for fine, cause, cure in ranges:
         if not fine:
             raise UsageError(cause, hint=cure)
@@ -102,11 +105,11 @@ def _repair(
     """Restores sets until floors, absorption, balance and rounding all hold; the constants are counted as kept."""
     rules = Rules(channels, scores, options)
     usable = usable_sets(net, channels, np.ones(channels.size, bool))
-    kept = {}  # type: Dict[int, str]
+    kept: Dict[int, str] = {}
     while True:
         _restore(removed, rules.floors(removed), "min-keep", kept)
         result = walk(net, channels, removed)
-        carriers = {}  # type: Dict[int, int]
+        carriers: Dict[int, int] = {}
         if options.absorb == "exact":
             if result.stuck:
                 for number, why in result.stuck.items():
@@ -156,7 +159,7 @@ class Rules:
 
     def floors(self, removed: np.ndarray) -> List[int]:
         """Sets to keep so that no layer falls below its floor; no constant counts here."""
-        found = []  # type: List[int]
+        found: List[int] = []
         for sets, least in zip(self.layers, self.least):
             missing = least - np.count_nonzero(~removed[sets])
             if missing > 0:

@@ -1,0 +1,155 @@
+"""Measures what pruning changes, per absorb mode and net, and whether the real readers agree with the result.
+
+    python tools/exactness.py [--nets NAME,...] [--out docs/exactness.md]
+
+Weights are synthetic (tools/make_weights.py: batch-norm statistics of a net's own maps, 75 % of the channel sets
+with gamma = 0). The error is the largest difference between the pruned net's raw head logits and those of the
+original with gamma = 0 on the removed channels, in standard deviations of the head's logits.
+"""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+
+from make_weights import make  # noqa: E402
+
+from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
+from darkprune.backends.registry import open_runner  # noqa: E402
+from darkprune.errors import DarkpruneError, MissingDependency  # noqa: E402
+from darkprune.graph.build import load, totals  # noqa: E402
+from darkprune.graph.save import save  # noqa: E402
+from darkprune.prune.pipeline import prune  # noqa: E402
+from darkprune.verify import Silenced, compare_reader, compare_surgery, heads, numbering, test_batch  # noqa: E402
+
+SHARED = os.path.join(ROOT, os.environ.get("DARKPRUNE_SHARED", os.path.join("..", "shared")))
+OWN = ("yolov3", "yolov3-spp", "yolov3-tiny", "yolov4-tiny")
+OTHERS = {
+    "yolov4": "cfgs/alexeyab/yolov4.cfg",
+    "yolo-fastest-1.1": "models/yolo-fastest-1.1/yolo-fastest-1.1.cfg",
+    "yolo-fastest-1.1-xl": "models/yolo-fastest-1.1/yolo-fastest-1.1-xl.cfg",
+}
+NETS = ("yolov3", "yolov3-spp", "yolov3-tiny", "yolov4", "yolov4-tiny", "yolo-fastest-1.1", "yolo-fastest-1.1-xl")
+BUILD = os.path.join(ROOT, "build", "exactness")
+
+
+def pair_of(name):
+    """(cfg, weights) of a net, or None where its cfg is not at hand; the weights are made when missing."""
+    cfg = os.path.join(ROOT, "cfg", name + ".cfg") if name in OWN else os.path.join(SHARED, OTHERS[name])
+    if not os.path.exists(cfg):
+        return None
+    weights = os.path.join(BUILD, name + ".weights")
+    if not os.path.exists(weights):
+        make(cfg, weights, seed=7, dead=0.75)
+    return cfg, weights
+
+
+def head_error(net, pruned, plan, batch):
+    """Largest difference of the heads from the silenced original, in standard deviations of its logits."""
+    numbers = numbering(net, pruned, plan)
+    indices = heads(pruned)
+    reference, hook = Silenced(net, plan).reference("exact")
+    expected = NumpyRunner(reference, hook).infer(batch, [numbers[i] for i in indices])
+    found = NumpyRunner(pruned).infer(batch, indices)
+    return max(float(np.abs(expected[numbers[i]] - found[i]).max() / expected[numbers[i]].std()) for i in indices)
+
+
+def agreement(runner, prefix, batch):
+    """What a reader makes of the written pair: its largest relative error at the heads, or why it cannot read it."""
+    cfg, weights = prefix + ".cfg", prefix + ".weights"
+    try:
+        judge = open_runner(runner, cfg, weights)
+        own = load(cfg, None, judge.dialect)
+        doubts = sorted({n.message.split(" ", 3)[-1] for n in own.notices if n.reader == judge.dialect})
+        if doubts:
+            return "not known there: " + doubts[0]
+        checks = compare_reader(load(cfg, weights, judge.dialect), judge, batch)
+    except MissingDependency:
+        raise
+    except DarkpruneError as error:
+        return "FAILED: " + error.message
+    worst = max(check.max_error for check in checks)
+    return "{}{:.1e}".format("" if all(c.ok for c in checks) else "FAILED ", worst)
+
+
+def row(label, pair, batch, options, base):
+    """One table row; returns it and the number of parameters."""
+    net = load(*pair)
+    result = prune(net, force=True, **options)
+    prefix = os.path.join(BUILD, "out")
+    save(result.net, prefix, overwrite=True, plan=result.plan)
+    checks = compare_surgery(net, result.net, result.plan, batch)
+    sums = totals(result.net)
+    more = "" if base is None else "{:+.2f} %".format(100.0 * (sums["parameters"] / base - 1))
+    contract = "{} of {}".format(sum(c.ok for c in checks), len(checks)) if options["absorb"] != "bias" else ""
+    cells = [
+        label, options["absorb"], "{:,}".format(sums["parameters"]), more, "{:,}".format(sums["weights_bytes"]),
+        "{:.3f}".format(sums["bflops"]), "{:.1e}".format(head_error(net, result.net, result.plan, batch)), contract,
+        agreement("opencv", prefix, batch), agreement("darknet", prefix, batch),
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |", sums["parameters"]
+
+
+HEAD = """| {} | absorb | parameters | against none | bytes | BFLOPs | head error, σ | layers exact | OpenCV | Darknet |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def channel_table(names):
+    """60 % of the removable filters, in the three absorb modes."""
+    lines = []
+    for name in names:
+        pair = pair_of(name)
+        if pair is None:
+            lines.append("| {} | its cfg is not at hand |".format(name))
+            continue
+        batch, base = test_batch(load(*pair)), None
+        for mode in ("none", "bias", "exact"):
+            line, parameters = row(name, pair, batch, dict(channels=0.6, absorb=mode), base)
+            base = parameters if mode == "none" else base
+            lines.append(line)
+            sys.stderr.write(line + "\n")
+    return HEAD.format("net") + "\n".join(lines) + "\n"
+
+
+def block_table():
+    """YOLOv3 without 1, 8, 16 and 23 of its shortcut blocks, alone and with 60 % of the channels."""
+    pair = pair_of("yolov3")
+    lines, batch = [], test_batch(load(*pair))
+    for channels in (None, 0.6):
+        for blocks in (1, 8, 16, 23):
+            label = "{} blocks".format(blocks) + (" and 60 % of the channels" if channels else "")
+            line, _ = row(label, pair, batch, dict(channels=channels, blocks=blocks, absorb="exact"), None)
+            lines.append(line)
+            sys.stderr.write(line + "\n")
+    return HEAD.format("YOLOv3 without") + "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--no-blocks", action="store_true")
+    parser.add_argument("--out")
+    arguments = parser.parse_args()
+    os.makedirs(BUILD, exist_ok=True)
+    text = "# What pruning changes\n\nMade by `python tools/exactness.py --out docs/exactness.md`.\n\n"
+    text += "\n".join(line.strip() for line in __doc__.strip().splitlines()[4:]) + "\n\n"
+    text += "The columns OpenCV and Darknet give the largest error of the written pair's raw heads in that reader, "
+    text += "relative to the\nhead's largest value, against the numpy reference in the reader's own dialect.\n\n"
+    text += "## 60 % of the removable filters\n\n" + channel_table(arguments.nets.split(","))
+    if not arguments.no_blocks:
+        text += "\n## Shortcut blocks\n\n" + block_table()
+    if arguments.out:
+        with open(arguments.out, "w") as stream:
+            stream.write(text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
