@@ -37,8 +37,8 @@ def parser(chosen: Optional[str] = None) -> argparse.ArgumentParser:
             description=module.__doc__,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(command)  # type: ignore[attr-defined]
-        command.set_defaults(run=module.run)  # type: ignore[attr-defined]
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return top
 
 

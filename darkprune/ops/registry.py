@@ -2,10 +2,9 @@
 
 from typing import Dict
 
-from darkprune.ops.base import Op
-
 from darkprune.ops.activation import Activation
 from darkprune.ops.avgpool import Avgpool
+from darkprune.ops.base import Op
 from darkprune.ops.batchnorm import Batchnorm
 from darkprune.ops.connected import Connected
 from darkprune.ops.contrastive import Contrastive

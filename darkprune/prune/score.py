@@ -1,11 +1,12 @@
 """From scores of filters to scores of channel sets."""
 
-from typing import Callable, Dict, Layer, Optional
+from typing import Callable, Dict, Optional
 
 import numpy as np
 
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
+from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.prune.criteria import gamma, l2
 
