@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
-from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.backends.numpy_ import NumpyRunner, Progress
 from darkprune.detect.preprocess import load_image
 from darkprune.errors import DarkpruneError, VerifyError
 from darkprune.graph.channels import Channels
@@ -87,7 +87,9 @@ def test_batch(net: Net, path: Optional[str] = None, seed: int = 0) -> np.ndarra
 # ---- surgery
 
 
-def compare_surgery(net: Net, pruned: Net, plan: Plan, batch: np.ndarray) -> List[Check]:
+def compare_surgery(
+    net: Net, pruned: Net, plan: Plan, batch: np.ndarray, progress: Optional[Progress] = None
+) -> List[Check]:
     """The pruned net against the silenced original, layer by layer, in the plan's absorb mode.
 
     With absorb=bias no equality holds and the distance is only reported. Raises VerifyError when the plan does
@@ -96,8 +98,9 @@ def compare_surgery(net: Net, pruned: Net, plan: Plan, batch: np.ndarray) -> Lis
     silenced = Silenced(net, plan)
     numbers = numbering(net, pruned, plan)
     mode = plan.options.get("absorb", "exact")
-    runner = NumpyRunner(*silenced.reference(mode))
-    expected, found = runner.infer(batch), NumpyRunner(pruned).infer(batch)
+    reference, hook = silenced.reference(mode)
+    runner = NumpyRunner(reference, hook, progress)
+    expected, found = runner.infer(batch), NumpyRunner(pruned, progress=progress).infer(batch)
     floor = _float_noise(runner, batch, expected)
     after, checks = Channels(pruned), []
     for layer in pruned.layers:

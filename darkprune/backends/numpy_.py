@@ -11,6 +11,7 @@ from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 
 Hook = Callable[[Layer, np.ndarray], np.ndarray]
+Progress = Callable[[Iterable[Layer]], Iterable[Layer]]
 
 
 class NumpyRunner(Runner):
@@ -19,13 +20,15 @@ class NumpyRunner(Runner):
     Args:
         net: the net; its dialect's arithmetic is used.
         hook: called with each layer and its output; what it returns replaces the output.
+        progress: wraps the layers as they are run, to show how far it is.
     """
 
     name = "numpy"
 
-    def __init__(self, net: Net, hook: Optional[Hook] = None) -> None:
+    def __init__(self, net: Net, hook: Optional[Hook] = None, progress: Optional[Progress] = None) -> None:
         self.net = net
         self.hook = hook
+        self.progress = progress or iter
         self.dialect = net.dialect.name
 
     def open(self) -> None:
@@ -54,7 +57,7 @@ class NumpyRunner(Runner):
         tensors: Dict[int, Any] = {-1: batch}
         chain: Dict[int, Any] = {-1: batch}
         found: Dict[int, np.ndarray] = {}
-        for layer in net.layers[: max(wanted) + 1 if wanted else 0]:
+        for layer in self.progress(net.layers[: max(wanted) + 1 if wanted else 0]):
             builder.layer = layer.index
             sources = [x.index for x in layer.inputs]
             xs = [(chain if layer.op.implicit and i == 0 else tensors)[s] for i, s in enumerate(sources)]

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections import OrderedDict
-from typing import Any, Dict, Iterable, List, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Sequence
 
 from darkprune.darknet.dialect import DEFAULT, DIALECTS
 from darkprune.errors import Notice
@@ -51,6 +51,15 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+def progress(what: str) -> Callable[[Any], Any]:
+    """A wrapper of iterables that shows a bar on stderr, where that is a terminal and tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return iter
+    return lambda items: tqdm(items, desc=what, unit="layer", leave=False, disable=None, file=sys.stderr)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

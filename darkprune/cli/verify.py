@@ -12,7 +12,7 @@ from typing import Any, List
 import numpy as np
 
 from darkprune.backends.registry import RUNNERS, open_runner
-from darkprune.cli.common import add_common, print_json, warn
+from darkprune.cli.common import add_common, print_json, progress, warn
 from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, WeightsError
 from darkprune.graph.build import load
 from darkprune.graph.net import Net
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         pruned = load(arguments.cfg2, arguments.weights2, arguments.dialect)
         plan = plans.read(arguments.plan)
         plans.require_pair(plan, net)
-        checks += compare_surgery(net, pruned, plan, batch)
+        checks += compare_surgery(net, pruned, plan, batch, progress("numpy"))
         net = pruned
     for name in runners:
         if name != "numpy":
