@@ -1,5 +1,6 @@
 """Files to net: sections to layers, references to edges, floats to arrays."""
 
+import os
 from difflib import get_close_matches
 from typing import Any, Dict, List, Optional, Set, Tuple
 
@@ -7,6 +8,7 @@ from darkprune.darknet import cfg as cfg_text
 from darkprune.darknet import values
 from darkprune.darknet.cfg import CfgDocument, Section
 from darkprune.darknet.dialect import DEFAULT, dialect
+from darkprune.darknet.pair import recover
 from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import CfgError, Notice, WeightsError, place
 from darkprune.graph.check import check
@@ -26,9 +28,14 @@ def load(cfg: str, weights: Optional[str] = None, dialect_name: str = DEFAULT, p
         dialect_name: whose arithmetic and defaults apply: alexeyab, pjreddie or opencv.
         partial: accept a file that holds the first layers only, such as `darknet53.conv.74`.
 
-    Raises CfgError, WeightsError, GraphError.
+    A write to this pair that was interrupted is finished or undone first.
+
+    Raises CfgError, WeightsError, GraphError, OutputError (for a journal that is not ours).
     """
+    recovered = recover(os.path.splitext(str(cfg))[0])
     net = build(cfg_text.read(cfg), dialect_name)
+    if recovered:
+        net.notices.append(Notice(recovered, place(cfg)))
     if weights is not None:
         attach(net, WeightsFile(weights), partial)
     return net

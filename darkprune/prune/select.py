@@ -1,7 +1,7 @@
 """Which channel sets go: by score, and then repaired until every rule holds, only ever by keeping more."""
 
 import math
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
