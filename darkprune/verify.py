@@ -191,18 +191,21 @@ def _is_original(after: Channels, layer: Layer, numbers: Dict[int, int], silence
     for owner in np.unique(after.owner[labels]):
         mine = after.owner[labels] == owner
         if owner >= 0:
-            result[mine] = _originals(numbers[int(owner)], silenced)[after.place[labels[mine]]]
+            result[mine] = _originals(numbers[int(owner)], silenced, after.outputs[int(owner)].size)[
+                after.place[labels[mine]]
+            ]
     return result
 
 
-def _originals(owner: int, silenced: Silenced) -> np.ndarray:
-    """bool by channel that a producing layer has after surgery."""
+def _originals(owner: int, silenced: Silenced, length: int) -> np.ndarray:
+    """bool by the `length` channels that a producing layer has after surgery; added ones come last."""
     plan, width = silenced.plan, silenced.net.layers[owner].shape.channels
     constants = set(plan.constants.get(owner, []))
     gone = set(plan.removed_channels.get(owner, []))
-    grown = max([width] + [k + 1 for k in gone | constants])
-    result = [k < width and k not in constants for k in range(grown) if k not in gone]
-    return np.array(result + [False] * 4, bool)  # channels added for removed blocks come last
+    result = [k not in constants for k in range(width) if k not in gone]
+    if len(result) > length:
+        raise VerifyError("the plan leaves {} channels of layer {}, not {}".format(len(result), owner, length))
+    return np.array(result + [False] * (length - len(result)), bool)
 
 
 def _by_channel(y: np.ndarray, count: int) -> np.ndarray:

@@ -33,14 +33,16 @@ Reader = NamedTuple(
 )
 
 
-def readers_of(net: Net, channels: Channels, emissions: Dict[int, Emission], skip: Set[int]) -> List[Reader]:
-    """The weighted layers that meet constants, in order."""
+def readers_of(
+    net: Net, channels: Channels, emissions: Dict[int, Emission], skip: Set[int], mode: str = "exact"
+) -> List[Reader]:
+    """The weighted layers that meet constants, in order; `skip` holds layers that go themselves."""
     found = []
     for layer in net.layers[: net.loaded]:
         absorber = layer.op.absorber(layer)
         if absorber is None or layer.index in skip or "weights" not in layer.params:
             continue
-        if absorber.padded and absorber.groups > 1:
+        if absorber.padded and absorber.groups > 1 and mode == "exact":
             continue  # what such a layer would have to take over is stuck, and kept, before it comes to this
         offset = joined(emissions, layer)
         if (offset != 0).any():
@@ -183,7 +185,7 @@ class Absorption:
         self._constant[self.constants] = True
         if mode == "none":
             return
-        readers = readers_of(net, channels, result.emissions, skip)
+        readers = readers_of(net, channels, result.emissions, skip, mode)
         sums = all_sums(readers, [self._kept[channels.sets[r.labels]] for r in readers])
         seeds = self._emitters(readers, sums)
         values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
