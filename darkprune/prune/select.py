@@ -1,7 +1,7 @@
 """Which channel sets go: by score, and then repaired until every rule holds, only ever by keeping more."""
 
 import math
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -66,7 +66,8 @@ def select(net: Net, channels: Channels, options: Options) -> Selection:
     total = int(channels.filters[eligible].sum())
     order = np.flatnonzero(eligible)
     order = order[np.argsort(scores[order], kind="mergesort")]
-    goal, asked, best = options.channels, options.channels, None  # type: float, float, Optional[Selection]
+    goal = asked = options.channels
+    best: Optional[Selection] = None
     for _ in range(6):
         wanted = _lowest(channels, order, asked, options.scope)
         removed, carriers, result, kept = _repair(net, channels, wanted, scores, options)
