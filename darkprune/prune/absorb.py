@@ -95,14 +95,14 @@ def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray
 Sums = NamedTuple(
     "Sums",
     [
-        ("total", np.ndarray),  # float64 [n, taps]: over channels, weight times constant
-        ("largest", float),  # of the |weights| for channels that stay; only for padded readers
+        ("total", np.ndarray),  # float64 [kept filters, taps]: over channels, weight times constant
+        ("largest", float),  # of the kept filters' |weights| for live channels; only for padded readers
     ],
 )
 
 
-def sums_of(reader: Reader, stays: np.ndarray) -> Sums:
-    """What a reader gets from the constants of its input; `stays` is bool along its 'in' axis.
+def sums_of(reader: Reader, rows: np.ndarray, live: np.ndarray) -> Sums:
+    """What a reader's kept filters (`rows`) get from the constants of its input; `live` is bool along its 'in' axis.
 
     The order of the sums is fixed, so that the same files come out everywhere.
     """
@@ -111,12 +111,12 @@ def sums_of(reader: Reader, stays: np.ndarray) -> Sums:
     flat = weights.reshape(n, per, -1)
     absorber = reader.layer.op.absorber(reader.layer)
     if absorber is not None and absorber.groups > 1:
-        rows = reader.offset.reshape(absorber.groups, per).repeat(n // absorber.groups, axis=0)
-        return Sums(_fold((flat * rows[:, :, None]).astype(np.float64)), 0.0)
-    used, others = np.flatnonzero(reader.offset), np.flatnonzero(stays)
-    total, largest = np.zeros((n, flat.shape[2]), np.float64), 0.0
-    for start in range(0, n, 64):  # bounded memory
-        part = flat[start : start + 64]
+        offset = reader.offset.reshape(absorber.groups, per).repeat(n // absorber.groups, axis=0)
+        return Sums(_fold(flat[rows] * offset[rows][:, :, None]), 0.0)
+    used, others = np.flatnonzero(reader.offset), np.flatnonzero(live)
+    total, largest = np.zeros((rows.size, flat.shape[2]), np.float64), 0.0
+    for start in range(0, rows.size, 64):  # bounded memory
+        part = flat[rows[start : start + 64]]
         if reader.padded and others.size:
             kept = part.take(others, axis=1)
             largest = max(largest, float(kept.max()), -float(kept.min()))
@@ -126,15 +126,15 @@ def sums_of(reader: Reader, stays: np.ndarray) -> Sums:
     return Sums(total, largest)
 
 
-def all_sums(readers: List[Reader], stays: List[np.ndarray]) -> Dict[int, Sums]:
-    """Layer index -> its sums. Two threads share the readers; each sum is one thread's own, so no bit depends on it."""
+def all_sums(jobs: List[Tuple[Reader, np.ndarray, np.ndarray]]) -> Dict[int, Sums]:
+    """Layer index -> `sums_of` each job. Two threads share them; each sum is one thread's own: no bit depends on it."""
     sums: Dict[int, Sums] = {}
     failed: List[Exception] = []
 
     def work(first: int) -> None:
         try:
-            for reader, mask in list(zip(readers, stays))[first::2]:
-                sums[reader.layer.index] = sums_of(reader, mask)
+            for reader, rows, live in jobs[first::2]:
+                sums[reader.layer.index] = sums_of(reader, rows, live)
         except Exception as error:  # raised again where it can be caught
             failed.append(error)
 
@@ -186,7 +186,7 @@ class Absorption:
         if mode == "none":
             return
         readers = readers_of(net, channels, result.emissions, skip, mode)
-        sums = all_sums(readers, [self._kept[channels.sets[r.labels]] for r in readers])
+        sums = all_sums([(r, self._rows(r.layer), ~removed[channels.sets[r.labels]]) for r in readers])
         seeds = self._emitters(readers, sums)
         values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
         self._silence_columns()
@@ -228,7 +228,7 @@ class Absorption:
             column = int(np.flatnonzero(self.channels.sets[reader.labels] == carrier)[0])
             group = int(self.channels.added[reader.labels[column]])
             total, largest = sums[reader.layer.index]
-            needed = float(np.abs(total).max()) / largest if largest else 1.0
+            needed = float(np.abs(total).max()) / largest if largest and total.size else 1.0
             demand[group] = max(demand.get(group, 0.0), needed, SMALLEST)
         return demand
 
@@ -276,18 +276,22 @@ class Absorption:
 
     def _patch_reader(self, reader: Reader, total: np.ndarray, values: Dict[int, Emission]) -> None:
         layer = reader.layer
-        rows = np.flatnonzero(self._kept[self.channels.sets[self.channels.outputs[layer.index]]])
+        rows = self._rows(layer)
         carrier = self.carriers.get(layer.index)
         if carrier is None:
             absorber = layer.op.absorber(layer)
             assert absorber is not None
-            self._add(layer, absorber.target, _adder(absorber.sign * total.sum(axis=1)[rows], self._fixed(layer, rows)))
+            self._add(layer, absorber.target, _adder(absorber.sign * total.sum(axis=1), self._fixed(layer, rows)))
             return
         column = int(np.flatnonzero(self.channels.sets[reader.labels] == carrier)[0])
         value = joined(values, layer)[column]
-        carried = (total / value)[rows]
+        carried = total / value
         carried[self._fixed(layer, rows)] = 0
         self._add(layer, "weights", _column_setter(self._positions(layer, "in", [column]), carried))
+
+    def _rows(self, layer: Layer) -> np.ndarray:
+        """The output channels of a weighted layer that are still there after surgery."""
+        return np.flatnonzero(self._kept[self.channels.sets[self.channels.axes[layer.index]["out"]]])
 
     def _fixed(self, layer: Layer, rows: np.ndarray) -> np.ndarray:
         """bool by new output channel: constants themselves, which take nothing over."""
