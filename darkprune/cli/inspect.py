@@ -1,6 +1,6 @@
 """Shows a Darknet net: its layer table in Darknet's own columns, and its totals.
 
-With weights, their size is checked against the cfg first.
+With weights, their size is checked against the cfg first, and that every value is finite.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from typing import Any, Dict, Optional
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, warn
 from darkprune.darknet.weights import Header
 from darkprune.graph.build import load, totals
+from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net, size
 
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     net = load(arguments.cfg, arguments.weights, arguments.dialect, arguments.partial)
+    require_finite(net)
     if arguments.json:
         print_json(as_dict(net))
     else:

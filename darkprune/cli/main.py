@@ -55,6 +55,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     except DarkpruneError as error:
         sys.stderr.write(str(error) + "\n")
         return 2
+    except MemoryError:
+        error = DarkpruneError("not enough memory for this net", hint="check width and height in [net]")
+        sys.stderr.write(str(error) + "\n")
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -13,8 +13,9 @@ import numpy as np
 
 from darkprune.backends.registry import RUNNERS, open_runner
 from darkprune.cli.common import add_common, print_json, progress, warn
-from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, WeightsError
+from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, WeightsError, place
 from darkprune.graph.build import load
+from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net
 from darkprune.prune import plan as plans
 from darkprune.verify import Check, compare_reader, compare_surgery, refused, test_batch
@@ -42,19 +43,27 @@ def run(arguments: argparse.Namespace) -> int:
     runners = [name for name in arguments.runners.split(",") if name]
     unknown = sorted(set(runners) - set(RUNNERS))
     if unknown or not runners:
-        raise UsageError("unknown runner {}".format(", ".join(unknown)), hint="use " + ", ".join(RUNNERS))
+        cause = "unknown runner {}".format(", ".join(unknown)) if unknown else "--runners names no runner"
+        raise UsageError(cause, hint="use " + ", ".join(RUNNERS))
     if (arguments.cfg2 is None) != (arguments.plan is None) or (arguments.cfg2 and not arguments.weights2):
         raise UsageError("a second pair and its plan belong together", hint="CFG WEIGHTS CFG2 WEIGHTS2 --plan PLAN")
-    if arguments.cfg2 is None and runners == ["numpy"]:
+    if arguments.cfg2 is None and set(runners) == {"numpy"}:
         raise UsageError("one pair and one runner leave nothing to compare", hint="add --runners numpy,opencv")
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
+    require_finite(net)
     batch = test_batch(net, arguments.image)
     checks: List[Check] = []
     if arguments.cfg2:
         pruned = load(arguments.cfg2, arguments.weights2, arguments.dialect)
+        require_finite(pruned)
         plan = plans.read(arguments.plan)
         plans.require_pair(plan, net)
-        checks += compare_surgery(net, pruned, plan, batch, progress("numpy"))
+        try:
+            checks += compare_surgery(net, pruned, plan, batch, progress("numpy"))
+        except VerifyError as error:
+            error.where = error.where or place(arguments.cfg2)
+            error.hint = error.hint or "give the second pair and the plan that one run of prune wrote"
+            raise
         net = pruned
     for name in runners:
         if name != "numpy":

@@ -82,7 +82,9 @@ class WeightsFile:
         self._fingerprint: Optional[str] = None
         if extra:
             raise WeightsError(
-                "{} bytes behind the last whole float, at byte {}".format(extra, self.size - extra),
+                "{} byte{} behind the last whole float, at byte {}".format(
+                    extra, "" if extra == 1 else "s", self.size - extra
+                ),
                 place(path),
                 "the file was cut or is not a Darknet weights file; copy it again",
             )
@@ -142,8 +144,13 @@ class WeightsFile:
 def _refuse_text(start: bytes, path: str) -> None:
     if start.startswith(b"version https://git-lfs"):
         raise WeightsError("this is a Git LFS pointer, not the weights", place(path), "run: git lfs pull")
+    if b"\0" in start or len(start) < 20:
+        return  # a header holds small numbers, and so zeros
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text[:1] in (b"[", b"#", b";") and b"\0" not in start:
-        raise WeightsError(
-            "this is a text file, not weights", place(path), "the order is CFG WEIGHTS; are they swapped?"
-        )
+    if text[:1] in (b"[", b"#", b";"):
+        cause, cure = "this is a text file, not weights", "the order is CFG WEIGHTS; are they swapped?"
+    elif text[:1] == b"<":
+        cause, cure = "this is a web page, not weights", "download the file itself, not the page that offers it"
+    else:
+        cause, cure = "this is no Darknet weights file: its header is none", "give the .weights that Darknet wrote"
+    raise WeightsError(cause, place(path), cure)

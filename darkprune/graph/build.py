@@ -98,7 +98,7 @@ def covered_layers(net: Net, source: WeightsFile, partial: bool) -> int:
         raise WeightsError(
             "the file ends with layer {} of {}: a partial file (.conv.{})".format(count - 1, len(sums), last),
             place(source.path),
-            "give --partial to use it as one, or the full weights",
+            "give the full weights; only inspect --partial takes a part of them",
         )
     raise WeightsError(_mismatch(net, source, total, sums), place(source.path), _mismatch_cure(net, source, total))
 

@@ -16,6 +16,9 @@ Balance = NamedTuple("Balance", [("blocks", Tuple[np.ndarray, ...]), ("reason", 
 Tie = NamedTuple("Tie", [("a", np.ndarray), ("b", np.ndarray), ("reason", str), ("added", bool)])
 
 
+MOST = 1 << 24  # channels of one tensor, or values of a flat one; no label array is larger
+
+
 class Channels:
     """The channel labels of a net.
 
@@ -84,6 +87,8 @@ class Channels:
 
     def _walk(self) -> None:
         net = self.net
+        for layer in [net.input] + list(net.layers):
+            _refuse_wide(net, layer)
         image = self.fresh(net.input, net.input.shape.channels)
         self.pin(image, "the image")
         self.outputs[-1] = image
@@ -153,6 +158,13 @@ class Channels:
         """Set -> number of its tied width: sets that share a producing layer move together."""
         pairs = [(np.repeat(sets[:1], sets.size), sets) for _, sets in self.producers()]
         return components(self.size, pairs)
+
+
+def _refuse_wide(net: Net, layer: Any) -> None:
+    count = layer.shape.channels
+    if count > MOST:
+        where = layer.place() if isinstance(layer, Layer) else net.config.place()
+        raise GraphError("{} channels are more than any net has".format(count), where, "check the sizes in the cfg")
 
 
 def components(count: int, pairs: Sequence[Tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -31,6 +31,12 @@ def _floats(net: Net) -> str:
     return digest.hexdigest()
 
 
+def require_finite(net: Net) -> None:
+    """Raises WeightsError when a value of the net's weights file is not finite; reads the whole file once."""
+    if net.source is not None:
+        net.source.fingerprint()
+
+
 def _pristine(net: Net) -> bool:
     """Whether the net's arrays are exactly the floats of its weights file, in order."""
     position = 0

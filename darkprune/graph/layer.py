@@ -120,8 +120,9 @@ class Configured:
                 "{}: {}".format(option.name, error), self.place(option.name), "use a smaller number"
             ) from error
         if option.low is not None and value < option.low:
+            cause = "[{}] {}={} must be at least {}".format(self.type, option.name, value, option.low)
             raise CfgError(
-                "[{}] {}={} must be at least {}".format(self.type, option.name, value, option.low),
+                cause if text == str(value) else "{}; {!r} reads as {}".format(cause, text[:24], value),
                 self.place(option.name),
                 "set {}={} or more".format(option.name, option.low),
             )

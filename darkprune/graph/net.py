@@ -59,6 +59,7 @@ class Net:
     def infer(self) -> None:
         """Derives every shape anew. Raises GraphError at the option that makes a shape impossible."""
         self.input.shape = self.input.out = input_shape(self.config)
+        _refuse_large_input(self)
         for layer in self.layers:
             layer.shape = layer.op.infer(layer)
             layer.out = layer.op.chain_shape(layer)
@@ -175,6 +176,15 @@ def input_shape(config: Configured) -> Shape:
     return flat(config["inputs"] or w * h * c)
 
 
+def _refuse_large_input(net: Net) -> None:
+    if net.input.shape.outputs >= 2**31:
+        raise GraphError(
+            "[net] asks for an input of {} values; Darknet counts in 32 bits".format(net.input.shape.outputs),
+            net.config.place(),
+            "set a smaller width, height and channels",
+        )
+
+
 def _refuse_overflow(layer: Layer) -> None:
     counts = [layer.shape.outputs] + [size(spec.shape) for spec in layer.op.parameters(layer)]
     if max(counts) >= 2**31:
@@ -182,8 +192,8 @@ def _refuse_overflow(layer: Layer) -> None:
             "layer {} [{}] would hold {} values; Darknet counts in 32 bits".format(
                 layer.index, layer.type, max(counts)
             ),
-            layer.place("filters"),
-            "check filters, output and size",
+            layer.place(next((key for key in ("filters", "output") if layer.text(key) is not None), None)),
+            "check filters, output and size, and width and height of [net]",
         )
 
 

@@ -8,8 +8,9 @@ from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
-from darkprune.prune.absorb import Absorption, choose_constants, readers_of
+from darkprune.prune.absorb import Absorption
 from darkprune.prune.emission import Walk, walk
+from darkprune.prune.readers import choose_constants, readers_of
 from darkprune.prune.reshape import regather, widen
 
 Block = NamedTuple(

@@ -4,16 +4,17 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
-from darkprune.errors import Notice, PlanError, UsageError
+from darkprune.errors import DarkpruneError, Notice, PlanError, UsageError
 from darkprune.graph.build import totals
 from darkprune.graph.channels import Channels
 from darkprune.graph.key import KeyJob
 from darkprune.graph.net import Net
-from darkprune.prune.absorb import Absorption, choose_constants, readers_of, usable_sets
+from darkprune.prune.absorb import Absorption
 from darkprune.prune.blocks import Block, find_blocks, remove_blocks
 from darkprune.prune.damage import FATAL, gamma_histogram, predict, worst_layers
 from darkprune.prune.emission import Walk, walk
 from darkprune.prune.plan import Plan, require_pair
+from darkprune.prune.readers import choose_constants, readers_of, usable_sets
 from darkprune.prune.reshape import narrow
 from darkprune.prune.select import DEFAULTS, Options, check_options, select
 
@@ -57,7 +58,20 @@ def prune(
     check_options(options)
     if channels is None and not blocks:
         raise UsageError("nothing to prune was asked for", hint="give --channels 0.5, --blocks 4, or both")
-    plan = Plan(KeyJob(net), net.dialect.name, _record(options, blocks, block_rank))
+    key = KeyJob(net)
+    plan = Plan(key, net.dialect.name, _record(options, blocks, block_rank))
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _pruned(net, channels, blocks, block_rank, force, options, plan)
+    except (ArithmeticError, ValueError, DarkpruneError):
+        key.result()  # raises where a value of the weights is not finite: then that is what went wrong
+        raise
+
+
+def _pruned(
+    net: Net, channels: Optional[float], blocks: int, block_rank: str, force: bool, options: Options, plan: Plan
+) -> Pruned:
+    absorb = options.absorb
     notices: List[Notice] = []
     shorter = _choose_blocks(net, blocks, block_rank, absorb, force, plan, notices)
     result, reached, damage = shorter, None, 0.0
@@ -83,6 +97,14 @@ def prune(
 def apply_plan(net: Net, plan: Plan) -> Net:
     """Carries out a plan. Raises PlanError when it was made for another pair or names what is not there."""
     require_pair(plan, net)
+    try:
+        return _applied(net, plan)
+    except PlanError as error:
+        error.where = error.where or plan.where
+        raise
+
+
+def _applied(net: Net, plan: Plan) -> Net:
     absorb = plan.options.get("absorb", "exact")
     shorter = _remove_planned_blocks(net, plan, absorb)
     if plan.removed_channels or plan.constants:
@@ -94,7 +116,7 @@ def apply_plan(net: Net, plan: Plan) -> Net:
             constants = _mask(net, shorter, sets, plan.constants)
             carriers, unserved = _carriers(shorter, sets, result, constants)
             if unserved or result.stuck:
-                raise PlanError("the plan's constants do not serve layers {}".format(unserved), hint="make it again")
+                raise PlanError("the plan's constants do not serve every reader", hint="make the plan again")
         shorter = _apply_channels(shorter, sets, removed, result, absorb, carriers)
     return shorter
 
@@ -158,9 +180,8 @@ def _remove_planned_blocks(net: Net, plan: Plan, absorb: str) -> Net:
     for entry in plan.removed_blocks:
         block = known.get(entry["shortcut"])
         if block is None or [x.index for x in block.branch] + [block.shortcut.index] != entry["layers"]:
-            raise PlanError(
-                "layer {} ends no such shortcut block".format(entry["shortcut"]), hint="make the plan again"
-            )
+            cause = "layers {} are no shortcut block".format(entry["layers"][:9])
+            raise PlanError(cause, hint="make the plan again")
         chosen.append(block)
     shorter, stuck, _ = remove_blocks(net, chosen, absorb)
     if stuck:
@@ -211,7 +232,8 @@ def _planned_sets(net: Net, shorter: Net, sets: Channels, plan: Plan) -> np.ndar
     gone = _mask(net, shorter, sets, plan.removed_channels) | _mask(net, shorter, sets, plan.constants)
     for number in np.flatnonzero(gone):
         if sets.pin_reason(number):
-            raise PlanError("the plan removes a channel that must stay: {}".format(sets.pin_reason(number)))
+            cause = "the plan removes a channel that must stay: {}".format(sets.pin_reason(number))
+            raise PlanError(cause, hint="make the plan again")
     for layer, mine in sets.producers():
         if gone[mine].all():
             raise PlanError("the plan leaves no filter in layer {}".format(layer.index), hint="make the plan again")
@@ -227,11 +249,22 @@ def _mask(net: Net, shorter: Net, sets: Channels, lists: Dict[int, List[int]]) -
         places = lists.get(number[layer.index], [])
         known.add(number[layer.index])
         if places and max(places) >= mine.size:
-            raise PlanError("the plan names channel {} of layer {}".format(max(places), layer), hint="make it again")
+            cause = "the plan names channel {} of layer {}, which has {}".format(
+                max(places), number[layer.index], mine.size
+            )
+            raise PlanError(cause, hint="make the plan again")
         mask[mine[places]] = True
         np.add.at(listed, mine[places], 1)
-    if set(lists) - known or (listed[mask] != sets.filters[mask]).any():
-        raise PlanError("the plan removes parts of channel sets", hint="channels that are tied must go together")
+    if set(lists) - known:
+        cause = "the plan removes channels of layer {}, which makes none".format(min(set(lists) - known))
+        raise PlanError(cause, hint="make the plan again")
+    if (listed[mask] != sets.filters[mask]).any():
+        partly = np.flatnonzero(mask & (listed != sets.filters))
+        owner, channel = sets.members(int(partly[0]))[0]
+        cause = "the plan removes a part of the channel set that channel {} of layer {} is in".format(
+            channel, number.get(owner, owner)
+        )
+        raise PlanError(cause, hint="channels that are tied must go together: make the plan again")
     return mask
 
 
@@ -240,10 +273,9 @@ def _record_kept(sets: Channels, found: Any, plan: Plan) -> None:
     for why in found.kept.values():
         reasons[why] = reasons.get(why, 0) + 1
     plan.kept += [{"sets": count, "reason": why} for why, count in sorted(reasons.items())]
-    for word, mask in (("no batch-norm gamma to score", np.isnan(found.scores)), ("", sets.pinned >= 0)):
-        count = int(np.count_nonzero(mask & (sets.filters > 0)))
-        if count and word:
-            plan.kept.append({"sets": count, "reason": word})
+    unscored = int(np.count_nonzero(np.isnan(found.scores) & (sets.pinned < 0) & (sets.filters > 0)))
+    if unscored:
+        plan.kept.append({"sets": unscored, "reason": "no batch-norm gamma to score"})
     pins: Dict[str, int] = {}
     for number in np.flatnonzero((sets.pinned >= 0) & (sets.filters > 0)):
         why = str(sets.pin_reason(number))

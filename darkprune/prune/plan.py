@@ -3,14 +3,16 @@
 import hashlib
 import json
 from collections import OrderedDict
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List, Optional, Union
 
-from darkprune.errors import PlanError, place
+from darkprune.errors import Place, PlanError, place
 from darkprune.graph.key import KeyJob, pair_key
 from darkprune.graph.net import Net
 
 FORMAT = "darkprune plan 1"
 MAX_BYTES = 64 << 20
+MODES = ("exact", "bias", "none")  # of absorbing
+_JSON = {str: "string", dict: "object", list: "array"}
 _FIELDS = (
     ("format", str),
     ("pair", str),
@@ -35,11 +37,23 @@ class Plan:
             layer numbers.
         kept: {"sets": count, "reason": text} for channels kept although their score was low.
         predicted: damage, and the totals of the pruned net.
+        where: the file it was read from, for messages.
     """
 
-    __slots__ = ("_pair", "dialect", "options", "removed_blocks", "removed_channels", "constants", "kept", "predicted")
+    __slots__ = (
+        "where",
+        "_pair",
+        "dialect",
+        "options",
+        "removed_blocks",
+        "removed_channels",
+        "constants",
+        "kept",
+        "predicted",
+    )
 
     def __init__(self, pair: Union[str, KeyJob], dialect: str, options: Dict[str, Any]) -> None:
+        self.where: Optional[Place] = None
         self._pair = pair
         self.dialect, self.options = dialect, options
         self.removed_blocks: List[Dict[str, Any]] = []
@@ -96,15 +110,24 @@ def read(path: str) -> Plan:
             data = stream.read(MAX_BYTES + 1)
     except (IOError, OSError) as error:
         raise PlanError("cannot read the plan: {}".format(error.strerror), place(path), "check the path") from error
+    cure = "give the .plan.json of the pruned pair, as darkprune wrote it"
     if len(data) > MAX_BYTES:
-        raise PlanError("this is no plan: it is larger than any", place(path), "give the .plan.json of the pruned pair")
+        raise PlanError("this is no plan: it is larger than any", place(path), cure)
     try:
         fields = json.loads(data.decode("ascii"))
-    except ValueError as error:
-        raise PlanError(
-            "this is no plan: {}".format(error), place(path), "give the .plan.json of the pruned pair"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise PlanError("this is no plan, as it is no JSON", _json_place(path, data, error), cure) from error
     return from_dict(fields, path)
+
+
+def _json_place(path: str, data: bytes, error: Exception) -> Place:
+    """Where the text stops being JSON, as far as the error says."""
+    line, column = getattr(error, "lineno", None), getattr(error, "colno", 1)
+    if line is None:
+        return place(path)
+    text = data.decode("ascii").split("\n")[line - 1].rstrip("\r")
+    start = max(0, column - 41)  # a plan's lines are long
+    return place(path, line, text[start : start + 80], column - 1 - start)
 
 
 def from_dict(fields: Any, path: str = "<plan>") -> Plan:
@@ -113,11 +136,15 @@ def from_dict(fields: Any, path: str = "<plan>") -> Plan:
         raise PlanError("this is no plan of this version", place(path), 'its "format" must be "{}"'.format(FORMAT))
     for name, kind in _FIELDS:
         if not isinstance(fields.get(name), kind):
-            raise PlanError('"{}" is missing or no {}'.format(name, kind.__name__), place(path), "make the plan again")
+            raise PlanError('"{}" is missing or no {}'.format(name, _JSON[kind]), place(path), "make the plan again")
+    if fields["options"].get("absorb", "exact") not in MODES:
+        cause = '"absorb" is none of {} in "options"'.format(", ".join(MODES))
+        raise PlanError(cause, place(path), "make the plan again")
     plan = Plan(fields["pair"], fields["dialect"], fields["options"])
+    plan.where = place(path)
     plan.kept, plan.predicted = fields["kept"], fields["predicted"]
     for block in fields["removed_blocks"]:
-        if not isinstance(block, dict) or not _is_number(block.get("shortcut")) or not _numbers(block.get("layers")):
+        if not _is_block(block):
             raise PlanError('an entry of "removed_blocks" is malformed', place(path), "make the plan again")
         plan.removed_blocks.append(block)
     plan.removed_channels = _channel_lists(fields["removed_channels"], "removed_channels", path)
@@ -128,10 +155,19 @@ def from_dict(fields: Any, path: str = "<plan>") -> Plan:
 def _channel_lists(value: Dict[str, Any], name: str, path: str) -> Dict[int, List[int]]:
     lists = {}
     for key, numbers in value.items():
-        if not key.isdigit() or not _numbers(numbers):
-            raise PlanError('"{}" holds no list of channels for layer {!r}'.format(name, key[:20]), place(path))
+        if not key.isdigit() or len(key) > 9 or not _numbers(numbers):
+            cause = '"{}" holds no list of channels for layer {!r}'.format(name, key[:20])
+            raise PlanError(cause, place(path), "make the plan again")
         lists[int(key)] = list(numbers)
     return lists
+
+
+def _is_block(value: Any) -> bool:
+    """Whether this names at least two layers in order, the last of which is the shortcut."""
+    layers = value.get("layers") if isinstance(value, dict) else None
+    if not _numbers(layers) or len(layers) < 2 or not _is_number(value.get("shortcut")):
+        return False
+    return layers == sorted(set(layers)) and layers[-1] == value["shortcut"]
 
 
 def _numbers(value: Any) -> bool:
@@ -147,10 +183,30 @@ def _text_keys(lists: Dict[int, List[int]]) -> Dict[str, List[int]]:
 
 
 def require_pair(plan: Plan, net: Net) -> None:
-    """Raises PlanError when the plan was made for another pair than `net`."""
+    """Raises PlanError when the plan was made for another pair than `net`, or names what the net has not."""
     found = pair_key(net)
     if plan.pair != found:
         raise PlanError(
             "the plan was made for another pair ({}..., this one is {}...)".format(plan.pair[:12], found[:12]),
-            hint="give the cfg and weights it was made from, in the same dialect",
+            plan.where,
+            "give the cfg and weights it was made from, in the same dialect",
         )
+    if plan.dialect != net.dialect.name:
+        cause = "the plan was made in the dialect {}, the pair was read in {}".format(plan.dialect, net.dialect.name)
+        raise PlanError(cause, plan.where, "give --dialect {}, or make the plan again".format(plan.dialect))
+    for lists in (plan.removed_channels, plan.constants):
+        for index, channels in lists.items():
+            _require_channels(plan, net, index, channels)
+    for block in plan.removed_blocks:
+        if block["shortcut"] >= len(net.layers):
+            raise PlanError("the net has no layer {}".format(block["shortcut"]), plan.where, "make the plan again")
+
+
+def _require_channels(plan: Plan, net: Net, index: int, channels: List[int]) -> None:
+    """Raises PlanError for a channel that the layer has not; one may have been added to carry a constant."""
+    if index >= len(net.layers):
+        raise PlanError("the net has no layer {}".format(index), plan.where, "make the plan again")
+    width = net.layers[index].shape.channels
+    if channels and max(channels) > width:
+        cause = "the plan names channel {} of layer {}, which has {}".format(str(max(channels))[:20], index, width)
+        raise PlanError(cause, plan.where, "make the plan again")

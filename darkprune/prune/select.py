@@ -8,8 +8,8 @@ import numpy as np
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
-from darkprune.prune.absorb import choose_constants, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
+from darkprune.prune.readers import choose_constants, readers_of, usable_sets
 from darkprune.prune.score import set_scores
 
 Options = NamedTuple(
@@ -45,8 +45,12 @@ def check_options(options: Options) -> None:
     ranges = (
         (0 <= options.channels < 1, "channels must be at least 0 and below 1", "0.6 removes 60 % of the filters"),
         (options.scope in ("global", "layer"), "unknown scope {!r}".format(options.scope), "use global or layer"),
-        (options.min_keep >= 0, "min-keep must not be negative", "a fraction below 1, or a count"),
-        (options.round >= 1, "round must be at least 1", "use 8"),
+        (
+            0 <= options.min_keep < math.inf,
+            "min-keep must be a number of at least 0",
+            "give a fraction below 1, or a count",
+        ),
+        (options.round >= 1, "round must be at least 1", "1 rounds nothing, 8 keeps multiples of 8"),
         (
             options.absorb in ("exact", "bias", "none"),
             "unknown absorb mode {!r}".format(options.absorb),
