@@ -182,31 +182,32 @@ class Rules:
         return np.flatnonzero(constants & ~busy).tolist()
 
     def repair(self, removed: np.ndarray, constants: np.ndarray) -> List[Tuple[int, str]]:
-        """Sets to keep for the first balance or rounding rule that fails; empty when all hold."""
-        kept = ~removed | constants
-        for balance in self.balances:
-            counts = [int(np.count_nonzero(kept[block])) for block in balance.blocks]
-            goals = [self._rounded(count, block.size) for count, block in zip(counts, balance.blocks)]
-            goal = max(goals)
-            for count, block in zip(counts, balance.blocks):
-                if count < goal:
-                    best = self._best(block, ~kept, min(goal, block.size) - count)
-                    return [(number, balance.reason) for number in best]
-        if self.step > 1:
-            for sets in self.layers:
-                count = int(np.count_nonzero(kept[sets]))
-                goal = self._rounded(count, sets.size)
-                if count < goal:
-                    return [(n, "round {}".format(self.step)) for n in self._best(sets, ~kept, goal - count)]
-        return []
+        """Sets to keep until every balance and rounding rule holds; empty when all do."""
+        kept, found = ~removed | constants, []
+        while True:
+            before = len(found)
+            for balance in self.balances:
+                counts = [self._rounded(np.count_nonzero(kept[block]), block.size) for block in balance.blocks]
+                for block in balance.blocks:
+                    found += self._fill(block, min(max(counts), block.size), kept, balance.reason)
+            for sets in self.layers if self.step > 1 else []:
+                goal = self._rounded(np.count_nonzero(kept[sets]), sets.size)
+                found += self._fill(sets, goal, kept, "round {}".format(self.step))
+            if len(found) == before:
+                return found
+
+    def _fill(self, sets: np.ndarray, goal: int, kept: np.ndarray, why: str) -> List[Tuple[int, str]]:
+        """Keeps the best of the sets that are gone until `goal` are there, and says which."""
+        missing = goal - int(np.count_nonzero(kept[sets]))
+        best = self._best(sets, ~kept, missing) if missing > 0 else []
+        kept[best] = True
+        return [(number, why) for number in best]
 
     def _rounded(self, count: int, size: int) -> int:
         return min(size, -(-count // self.step) * self.step)
 
     def _best(self, sets: np.ndarray, gone: np.ndarray, count: int) -> List[int]:
         """The best-scored sets among those that are gone; a set that lies twice in a block counts twice."""
-        inside = np.zeros(gone.size, bool)
-        inside[sets] = True
-        candidates = np.flatnonzero(inside & gone)
+        candidates = np.array(sorted(set(sets[gone[sets]].tolist())), int)
         ranked = candidates[np.argsort(-self.scores[candidates], kind="mergesort")]
         return ranked[: max(1, count)].tolist()
