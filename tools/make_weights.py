@@ -86,8 +86,8 @@ def draw(spec, random):
         return random.uniform(0.5, 1.5, spec.shape)
     if spec.name == "biases":
         return random.normal(0, 0.3, spec.shape)
-    if spec.name in ("mean", "variance"):
-        return np.full(spec.shape, float(spec.name == "variance"))
+    if spec.name.endswith(("mean", "variance")):
+        return np.full(spec.shape, float(spec.name.endswith("variance")))
     if spec.axes[0] == "source":  # the factors of a weighted shortcut
         return random.uniform(0.5, 1.5, spec.shape)
     values = random.standard_normal(spec.shape)

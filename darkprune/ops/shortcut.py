@@ -1,6 +1,6 @@
 """[shortcut]: a sum of the layer before and earlier ones, with optional weights and activation."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -66,16 +66,17 @@ class Shortcut(Op):
                 )
         return shape
 
-    def _step(self, shape: Shape, other: Shape) -> Any:
-        """The factor between two map sizes that the original Darknet bridges, None if there is none."""
-        for a, b in ((shape, other), (other, shape)):
-            if a.w % b.w == 0 and a.h % b.h == 0 and a.w // b.w == a.h // b.h:
-                return (a.w // b.w) if a is other else -(a.w // b.w)
+    def _step(self, shape: Shape, other: Shape) -> Optional[int]:
+        """How the original Darknet bridges two map sizes: 1 for equal ones, n where every n-th cell of the larger
+        `other` is added, -n where the smaller `other` is added to every n-th cell, None where it cannot."""
+        if (other.w % shape.w, other.h % shape.h) == (0, 0) and other.w // shape.w == other.h // shape.h:
+            return other.w // shape.w
+        if (shape.w % other.w, shape.h % other.h) == (0, 0) and shape.w // other.w == shape.h // other.h:
+            return -(shape.w // other.w)
         return None
 
-    def _same_size(self, layer: "Layer") -> bool:
-        shape = layer.input_shape()
-        return all((x.shape.w, x.shape.h) == (shape.w, shape.h) for x in layer.inputs[1:])
+    def _steps(self, layer: "Layer") -> List[Optional[int]]:
+        return [self._step(layer.input_shape(), source.shape) for source in layer.inputs[1:]]
 
     def weighting(self, layer: "Layer") -> Tuple[str, str]:
         """(weights_type, weights_normalization) in their canonical spelling. Raises CfgError."""
@@ -97,11 +98,16 @@ class Shortcut(Op):
         return [param("weights", ["source", "out"], [count, layer.input_shape().c])]
 
     def factors(self, layer: "Layer") -> np.ndarray:
-        """float32 [sources, 1 or channels]: what each source is multiplied by, the layer before first."""
+        """float32 [sources, 1 or channels]: what each source is multiplied by, the layer before first.
+
+        Channels beyond the narrower side of a sum stay as they are.
+        """
         kind, norm = self.weighting(layer)
         if kind == "none":
-            rows = [layer["alpha"]] + [layer["beta"]] * (len(layer.inputs) - 1)
-            return np.array(rows, np.float32).reshape(-1, 1)
+            rows = np.ones((len(layer.inputs), layer.input_shape().c), np.float32)
+            rows[0, : min(source.shape.c for source in layer.inputs)] = layer["alpha"]
+            rows[1:] = layer["beta"]
+            return rows
         weights = layer.array("weights").reshape(len(layer.inputs), -1)
         if norm == "relu":
             weights = np.maximum(weights, 0)
@@ -126,8 +132,11 @@ class Shortcut(Op):
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
         factors = np.broadcast_to(self.factors(layer).astype(np.float64), (len(ins), ins[0].offset.size))
         offset, live = ins[0].offset * factors[0], ins[0].live.copy()
-        for emission, factor in zip(ins[1:], factors[1:]):
+        for emission, factor, step in zip(ins[1:], factors[1:], self._steps(layer)):
             common = min(offset.size, emission.offset.size)
+            if step is None or step < 0 and (emission.offset[:common] != 0).any():
+                offset[:common] = np.nan  # some cells get the constant, others do not
+                continue
             offset[:common] += emission.offset[:common] * factor[:common]
             live[:common] |= emission.live[:common]
         if layer["activation"] == "linear":
@@ -135,11 +144,13 @@ class Shortcut(Op):
         return elementwise(Emission(offset, live), lambda v: activated(layer, v))
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        if not self._same_size(layer):
-            raise Unsupported("a shortcut between maps of different sizes cannot be run", layer.place("from"))
         width, factors = layer.shape.c, self.factors(layer)
         total = None
-        for x, source, factor in zip(xs, layer.inputs, factors):
+        for x, source, factor, step in zip(xs, layer.inputs, factors, [1] + self._steps(layer)):
+            if step is None or step < 0:
+                raise Unsupported("a shortcut from a smaller map cannot be run", layer.place("from"), "use Darknet")
+            if step > 1:
+                x = b.max_pool(x, 1, (step, step), 0)  # every step-th cell
             count = source.shape.c
             if count > width:
                 x = b.slice_channels(x, 0, width)
@@ -162,7 +173,7 @@ class Shortcut(Op):
         if layer.text("beta") is not None:
             yield Hazard("alexeyab", "beta", "ignores alpha and beta")
             yield Hazard("opencv", "beta", "refuses beta")
-        if not self._same_size(layer):
+        if any(step != 1 for step in self._steps(layer)):
             yield Hazard("alexeyab", "from", "aborts on a shortcut between maps of different sizes")
             yield Hazard("opencv", "from", "refuses a shortcut between maps of different sizes")
         for source in layer.inputs[1:]:

@@ -187,11 +187,11 @@ class Rules:
         while True:
             before = len(found)
             for balance in self.balances:
-                counts = [self._rounded(np.count_nonzero(kept[block]), block.size) for block in balance.blocks]
+                counts = [self._rounded(int(np.count_nonzero(kept[block])), block.size) for block in balance.blocks]
                 for block in balance.blocks:
                     found += self._fill(block, min(max(counts), block.size), kept, balance.reason)
             for sets in self.layers if self.step > 1 else []:
-                goal = self._rounded(np.count_nonzero(kept[sets]), sets.size)
+                goal = self._rounded(int(np.count_nonzero(kept[sets])), sets.size)
                 found += self._fill(sets, goal, kept, "round {}".format(self.step))
             if len(found) == before:
                 return found
