@@ -130,12 +130,11 @@ class Silenced:
     """The original net with the plan's channels silenced."""
 
     def __init__(self, net: Net, plan: Plan) -> None:
-        self.net, self.plan, self.channels = net, plan, Channels(net)
+        self.gone: Set[int] = {index for block in plan.removed_blocks for index in block["layers"]}
+        self.net, self.plan, self.channels = net, plan, Channels(net, self.gone)
         self.removed = np.zeros(self.channels.size, bool)
         self.muted: Set[int] = set()
-        self.gone: Set[int] = set()
         for block in plan.removed_blocks:
-            self.gone.update(block["layers"])
             end = block["layers"][-2]
             self.muted.update(self.channels.owner[self.channels.outputs[end]].tolist())
         for layer, sets in self.channels.producers():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.darknet import cfg as cfg_text
 from darkprune.graph.build import load
 from darkprune.verify import heads, test_batch
 
@@ -67,6 +68,11 @@ def net(folder, text, name="net", seed=7, dead=0.5, dialect="alexeyab"):
     """The net of a pair that is written to `folder` first."""
     paths = write(folder, text, name, seed, dead)
     return load(paths[0], paths[1], dialect)
+
+
+def parse(text):
+    """The document of a cfg's text."""
+    return cfg_text.parse(text.encode("latin-1"), "net.cfg")
 
 
 def raw_heads(any_net, seed=0):

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import List, Optional
 
-from darkprune.errors import DarkpruneError
+from darkprune.errors import DarkpruneError, render
 from darkprune.version import __version__
 
 # Command -> what it is for; the module darkprune.cli.<command> has `add_arguments` and `run`.
@@ -56,8 +56,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         sys.stderr.write(str(error) + "\n")
         return 2
     except MemoryError:
-        error = DarkpruneError("not enough memory for this net", hint="check width and height in [net]")
-        sys.stderr.write(str(error) + "\n")
+        text = render("error", "not enough memory for this net", hint="check width and height in [net]")
+        sys.stderr.write(text + "\n")
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

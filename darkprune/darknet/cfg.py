@@ -145,8 +145,10 @@ def _refuse_no_cfg(data: bytes, path: str) -> None:
     elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         cause, cure = "this is UTF-16 text, which no reader takes", "save it as UTF-8"
     elif b"\0" in data:
-        cause = "this is not a cfg: it holds binary data at byte {}".format(data.find(b"\0"))
-        cure = "the order is CFG WEIGHTS; are they swapped?"
+        cause, cure = "this is not a cfg: it holds binary data", "the order is CFG WEIGHTS; are they swapped?"
+        if data.lstrip()[:1] in (b"[", b"#", b";"):
+            cause, cure = "the text holds a zero byte", "remove it, or copy the file again"
+        cause += " at byte {}".format(data.find(b"\0"))
     elif data.startswith(b"version https://git-lfs"):
         cause, cure = "this is a Git LFS pointer, not the cfg", "run: git lfs pull"
     elif data.lstrip().startswith(b"<"):

@@ -152,5 +152,8 @@ def _refuse_text(start: bytes, path: str) -> None:
     elif text[:1] == b"<":
         cause, cure = "this is a web page, not weights", "download the file itself, not the page that offers it"
     else:
-        cause, cure = "this is no Darknet weights file: its header is none", "give the .weights that Darknet wrote"
+        cause, cure = (
+            "this is no Darknet weights file: something else stands in its header",
+            "give the .weights that Darknet wrote",
+        )
     raise WeightsError(cause, place(path), cure)

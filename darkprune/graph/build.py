@@ -50,6 +50,7 @@ def build(document: CfgDocument, dialect_name: str = DEFAULT) -> Net:
         raise CfgError("[net] is the only section", net.config.place(), "add the layers, or copy the file again")
     for index, section in enumerate(document.sections[1:]):
         layer = Layer(section, _op(section, which.name), which.name, index)
+        _refuse_large_numbers(layer)
         _notice_options(net, layer)
         _connect(net, layer)
         net.layers.append(layer)
@@ -176,6 +177,18 @@ def _op(section: Section, reader: str) -> Any:
         close = get_close_matches(section.type.lower(), list(OPS), 1)
         cure = "did you mean [{}]?".format(close[0]) if close else "remove it; no reader we know runs it"
     raise CfgError(cause, section.place(), cure)
+
+
+def _refuse_large_numbers(layer: Layer) -> None:
+    """Raises CfgError for an integer beyond 32 bits, also in an option that only other dialects read."""
+    kinds = {o.name: o.kind for o in layer.op.options}
+    for option in layer.section.options:
+        if option.value is not None and kinds.get(option.key) in ("int", "ints"):
+            try:
+                values.int_list(option.value)
+            except ValueError as error:
+                cause, where = "{}: {}".format(option.key, error), layer.place(option.key)
+                raise CfgError(cause, where, "use a smaller number") from error
 
 
 def _notice_options(net: Net, layer: Layer) -> None:

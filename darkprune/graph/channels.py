@@ -4,7 +4,7 @@ Every producing layer gives its output channels fresh labels; the other layers p
 tie them. Labels that are tied form one channel set: the unit that is scored, kept or removed whole.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import AbstractSet, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -33,10 +33,14 @@ class Channels:
         sets: label -> channel set. added: label -> set of labels that meet in a sum of maps.
         balances: blocks of set numbers that must keep equally many.
         filters: set -> number of filters (rows of weights) it holds. scored: set -> has a batch-norm gamma.
+
+    Args:
+        gone: indices of layers that tie, pin and balance nothing, because shortcut blocks of them are taken out.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, gone: AbstractSet[int] = frozenset()) -> None:
         self.net = net
+        self._gone = gone
         self.size = 0
         self.outputs: Dict[int, np.ndarray] = {}
         self.axes: Dict[int, Dict[str, np.ndarray]] = {}
@@ -81,7 +85,7 @@ class Channels:
 
     def inputs(self, layer: Layer) -> np.ndarray:
         """Labels of the channels a layer reads, all inputs joined."""
-        return np.concatenate([self.outputs[x.index] for x in layer.inputs])
+        return np.concatenate([np.zeros(0, int)] + [self.outputs[x.index] for x in layer.inputs])
 
     # ---- the walk
 
@@ -93,7 +97,7 @@ class Channels:
         self.pin(image, "the image")
         self.outputs[-1] = image
         for layer in net.layers:
-            labels = layer.op.channels(layer, [self.outputs[x.index] for x in layer.inputs], self)
+            labels = self._labels(layer)
             if labels.size != layer.shape.channels:
                 raise GraphError("layer {} has {} labels for {} channels".format(layer, labels.size, layer.shape))
             self.outputs[layer.index] = labels
@@ -104,6 +108,16 @@ class Channels:
                 reason = "layer {} has no values in partial weights".format(layer.index)
                 self.pin(self.outputs[layer.index], reason)
                 self.pin(self.inputs(layer), reason)
+
+    def _labels(self, layer: Layer) -> np.ndarray:
+        marks = len(self._ties), len(self._pins), len(self._balances)
+        labels = layer.op.channels(layer, [self.outputs[x.index] for x in layer.inputs], self)
+        if layer.index in self._gone:
+            for found, mark in zip((self._ties, self._pins, self._balances), marks):
+                del found[mark:]  # type: ignore[attr-defined]
+            if layer.op.residual:  # what reads the sum reads the trunk
+                labels = next((self.outputs[x.index] for x in layer.inputs if x.index not in self._gone), labels)
+        return labels
 
     def _finish(self) -> None:
         self.owner = np.repeat([o for o, _ in self._owners], [n for _, n in self._owners])
@@ -120,7 +134,7 @@ class Channels:
         self.scored = np.zeros(self.size, bool)
         for layer in self.net.layers:
             labels = self.axes.get(layer.index, {}).get("out")
-            if labels is None or not self.produces(layer):
+            if labels is None or not self.produces(layer) or layer.index in self._gone:
                 continue
             np.add.at(self.filters, self.sets[labels], 1)
             if layer.has("scales"):

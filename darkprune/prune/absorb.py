@@ -6,10 +6,11 @@ removed channel stays as a constant channel, and the reader's weights for it car
 """
 
 import math
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Set, Tuple
 
 import numpy as np
 
+from darkprune.errors import GraphError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
@@ -17,7 +18,7 @@ from darkprune.ops.activations import inverse
 from darkprune.ops.base import Emission
 from darkprune.ops.common import activated
 from darkprune.prune.emission import Walk, joined, walk
-from darkprune.prune.readers import Reader, Sums, all_sums, readers_of
+from darkprune.prune.readers import Reader, Sums, all_sums, audible, readers_of, served
 from darkprune.prune.reshape import Patch
 
 SMALLEST = 2.0**-10  # of a constant channel's value; smaller ones lose bits where they meet real values
@@ -51,6 +52,7 @@ class Absorption:
             return
         readers = readers_of(net, channels, result.emissions, skip, mode)
         sums = all_sums([(r, self._rows(r.layer), ~removed[channels.sets[r.labels]]) for r in readers])
+        self._heard = audible(net, channels) if carriers else {}
         seeds = self._emitters(readers, sums)
         values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
         self._silence_columns()
@@ -89,7 +91,7 @@ class Absorption:
             carrier = self.carriers.get(reader.layer.index)
             if carrier is None:
                 continue
-            column = int(np.flatnonzero(self.channels.sets[reader.labels] == carrier)[0])
+            column = self._column(reader, carrier)
             group = int(self.channels.added[reader.labels[column]])
             total, largest = sums[reader.layer.index]
             needed = float(np.abs(total).max()) / largest if largest and total.size else 1.0
@@ -129,12 +131,12 @@ class Absorption:
         for layer in self.net.layers[: self.net.loaded]:
             absorber = layer.op.absorber(layer)
             labels = self.channels.axes.get(layer.index, {}).get("in")
-            if absorber is None or labels is None or layer.index in self.skip or absorber.groups > 1:
+            if absorber is None or labels is None or layer.index in self.skip:
                 continue
             mine = np.flatnonzero(self._constant[self.channels.sets[labels]])
-            if mine.size:
+            if mine.size and absorber.groups < labels.size:  # a depthwise layer's own filter is the constant
                 columns = self._positions(layer, "in", mine.tolist())
-                self._add(layer, "weights", _column_setter(columns, None))
+                self._add(layer, "weights", _silencer(columns, absorber.groups))
 
     # ---- readers
 
@@ -147,11 +149,20 @@ class Absorption:
             assert absorber is not None
             self._add(layer, absorber.target, _adder(absorber.sign * total.sum(axis=1), self._fixed(layer, rows)))
             return
-        column = int(np.flatnonzero(self.channels.sets[reader.labels] == carrier)[0])
+        column = self._column(reader, carrier)
         value = joined(values, layer)[column]
+        if not abs(value) > 0:
+            raise _unheard(layer)
         carried = total / value
         carried[self._fixed(layer, rows)] = 0
         self._add(layer, "weights", _column_setter(self._positions(layer, "in", [column]), carried))
+
+    def _column(self, reader: Reader, carrier: int) -> int:
+        """The position along the reader's 'in' axis where it gets the constant of the set `carrier`."""
+        mine = np.flatnonzero((self.channels.sets[reader.labels] == carrier) & served(reader, self._heard))
+        if not mine.size:
+            raise _unheard(reader.layer)
+        return int(mine[0])
 
     def _rows(self, layer: Layer) -> np.ndarray:
         """The output channels of a weighted layer that are still there after surgery."""
@@ -173,6 +184,11 @@ class Absorption:
         self.patches[layer.index, name] = patch if before is None else _chain(before, patch)
 
 
+def _unheard(layer: Layer) -> GraphError:
+    cause = "no constant channel reaches padded layer {} [{}]".format(layer.index, layer.type)
+    return GraphError(cause, layer.place(), "use --absorb bias or none")
+
+
 def _chain(first: Patch, second: Patch) -> Patch:
     return lambda array: second(first(array))
 
@@ -185,12 +201,20 @@ def _setter(rows: np.ndarray, fill: Any) -> Patch:
     return patch
 
 
-def _column_setter(columns: np.ndarray, values: Optional[np.ndarray]) -> Patch:
+def _silencer(columns: np.ndarray, groups: int) -> Patch:
     def patch(array: np.ndarray) -> np.ndarray:
-        if values is None:
-            array[:, columns] = 0
-        else:
-            array[:, columns[0]] = values.reshape(array[:, columns[0]].shape).astype(np.float32)
+        rows, per = array.shape[0] // groups, array.shape[1]
+        for column in columns:
+            group = column // per
+            array[group * rows : (group + 1) * rows, column % per] = 0
+        return array
+
+    return patch
+
+
+def _column_setter(columns: np.ndarray, values: np.ndarray) -> Patch:
+    def patch(array: np.ndarray) -> np.ndarray:
+        array[:, columns[0]] = values.reshape(array[:, columns[0]].shape).astype(np.float32)
         return array
 
     return patch

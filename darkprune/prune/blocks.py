@@ -10,7 +10,7 @@ from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.prune.absorb import Absorption
 from darkprune.prune.emission import Walk, walk
-from darkprune.prune.readers import choose_constants, readers_of
+from darkprune.prune.readers import audible, choose_constants, readers_of, usable_sets
 from darkprune.prune.reshape import regather, widen
 
 Block = NamedTuple(
@@ -28,8 +28,8 @@ Block = NamedTuple(
 def find_blocks(net: Net, ranking: str = "mean") -> List[Block]:
     """All shortcut blocks in order.
 
-    A block is a sum of a tensor x and a branch that starts at x, reads nothing but x and itself, and is read by
-    nobody else. Its length and its layer types do not matter.
+    A block is a sum of a tensor x and a branch that starts at x, reads nothing but x and itself, is read by
+    nobody else, and makes all channels that it adds. Its length and its layer types do not matter.
 
     Args:
         ranking: mean (over all convolutions of the branch) or last (of the last one only).
@@ -40,13 +40,13 @@ def find_blocks(net: Net, ranking: str = "mean") -> List[Block]:
     for layer in net.layers:
         for source in layer.inputs:
             readers.setdefault(source.index, []).append(layer)
-    found = []
+    found, channels = [], Channels(net)
     for layer in net.layers[: net.loaded]:
         if not layer.op.residual or len(layer.inputs) != 2:
             continue
         for trunk, end in ((layer.inputs[1], layer.inputs[0]), (layer.inputs[0], layer.inputs[1])):
             branch = _branch(layer, trunk, end, readers)
-            if branch:
+            if branch and _is_own(branch, trunk, channels) and _can_close(net, layer, trunk, branch):
                 found.append(Block(layer, trunk, branch, _score(branch, ranking), _obstacle(layer, trunk, branch)))
                 break
     return found
@@ -69,6 +69,28 @@ def _branch(shortcut: Layer, trunk: Any, end: Any, readers: Dict[int, List[Layer
         if any(reader.index not in allowed for reader in readers.get(index, [])):
             return ()
     return tuple(inside[index] for index in sorted(inside))
+
+
+def _is_own(branch: Tuple[Layer, ...], trunk: Any, channels: Channels) -> bool:
+    """Whether all that leaves the branch is made in it, by the layers that own the labels of its end."""
+    makers: Set[int] = set()
+    waiting: List[Any] = [branch[-1]]
+    while waiting:
+        layer = waiting.pop()
+        if layer is trunk:
+            return False
+        if channels.produces(layer):
+            makers.add(layer.index)
+        else:
+            waiting.extend(layer.inputs)
+    return makers == _ends(channels, branch)
+
+
+def _can_close(net: Net, shortcut: Layer, trunk: Any, branch: Tuple[Layer, ...]) -> bool:
+    """Whether the layer behind the shortcut, if it reads the layer before it, then stands behind the trunk."""
+    after = net.layers[shortcut.index + 1 : shortcut.index + 2]
+    between = shortcut.index - trunk.index - 1
+    return len(branch) == between or not any(layer.op.implicit for layer in after)
 
 
 def _score(branch: Tuple[Layer, ...], ranking: str) -> float:
@@ -102,7 +124,7 @@ def remove_blocks(net: Net, blocks: List[Block], absorb: str) -> Tuple[Net, Dict
     nothing = np.zeros(channels.size, bool)
     muted: Dict[int, int] = {}
     for block in blocks:
-        for index in _ends(channels, block):
+        for index in _ends(channels, block.branch):
             muted[index] = block.shortcut.index
     gone = {layer.index for block in blocks for layer in block.branch + (block.shortcut,)}
     result = walk(net, channels, nothing, set(muted))
@@ -127,14 +149,8 @@ def _with_constants(
 ) -> Tuple[Net, Dict[int, str], Walk]:
     """Removal where padded readers need a constant channel: the trunk gets one more channel that carries it."""
     widths = channels.widths()
-    fixed = channels.pinned >= 0
-    for balance in channels.balances:
-        for block in balance.blocks:
-            fixed[block] = True
-    free = np.ones(channels.size, bool)
-    free[np.unique(widths[fixed])] = False
-    usable = free[widths] & (channels.filters > 0) & channels.scored
-    carriers, unserved = choose_constants(channels, readers, usable)
+    usable = usable_sets(net, channels, _extensible(channels, widths) & (channels.filters > 0) & channels.scored)
+    carriers, unserved = choose_constants(channels, readers, usable, audible(net, channels))
     if unserved:
         why = "padded layer {} reads it, and its trunk cannot get a constant channel".format(unserved[0])
         return net, {index: why for index in muted.values()}, result
@@ -154,6 +170,26 @@ def _with_constants(
     result = walk(wide, now, removed, set(muted))
     twins = [_twin(block, wide) for block in blocks]
     return _cut(wide, twins, now, removed, result, "exact", new_carriers, gone), {}, result
+
+
+def _extensible(channels: Channels, widths: np.ndarray) -> np.ndarray:
+    """bool by set: its tied width can get one more channel, one more filter in each layer that makes it."""
+    fixed = channels.pinned >= 0
+    for balance in channels.balances:
+        for block in balance.blocks:
+            fixed[block] = True
+    lengths = np.bincount(widths[np.unique(channels.sets)], minlength=channels.size)
+    for layer, sets in channels.producers():
+        absorber = layer.op.absorber(layer)
+        whole = np.unique(sets).size == sets.size == lengths[widths[sets[0]]]
+        if not whole or (absorber is not None and absorber.groups > 1):
+            fixed[sets] = True
+    for layer in channels.net.layers:
+        if layer.params and "out" in channels.axes.get(layer.index, {}) and not channels.produces(layer):
+            fixed[channels.sets[channels.outputs[layer.index]]] = True  # its factors for a new channel would be 0
+    free = np.ones(channels.size, bool)
+    free[np.unique(widths[fixed])] = False
+    return free[widths]
 
 
 def _first_label(channels: Channels, width: int) -> Tuple[int, int]:
@@ -194,7 +230,6 @@ def _cut(
     return new
 
 
-def _ends(channels: Channels, block: Block) -> Set[int]:
+def _ends(channels: Channels, branch: Tuple[Layer, ...]) -> Set[int]:
     """The producing layers of the branch's last tensor."""
-    end = block.branch[-1]
-    return set(channels.owner[channels.outputs[end.index]].tolist())
+    return set(channels.owner[channels.outputs[branch[-1].index]].tolist())

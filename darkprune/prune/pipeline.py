@@ -14,7 +14,7 @@ from darkprune.prune.blocks import Block, find_blocks, remove_blocks
 from darkprune.prune.damage import FATAL, gamma_histogram, predict, worst_layers
 from darkprune.prune.emission import Walk, walk
 from darkprune.prune.plan import Plan, require_pair
-from darkprune.prune.readers import choose_constants, readers_of, usable_sets
+from darkprune.prune.readers import audible, choose_constants, readers_of, usable_sets
 from darkprune.prune.reshape import narrow
 from darkprune.prune.select import DEFAULTS, Options, check_options, select
 
@@ -206,7 +206,7 @@ def _apply_channels(
 def _carriers(net: Net, sets: Channels, result: Walk, constants: np.ndarray) -> Tuple[Dict[int, int], List[int]]:
     """Padded reader -> its constant, when only the sets in `constants` may serve; and the readers left over."""
     readers = readers_of(net, sets, result.emissions, set())
-    return choose_constants(sets, readers, usable_sets(net, sets, constants))
+    return choose_constants(sets, readers, usable_sets(net, sets, constants), audible(net, sets))
 
 
 def _numbering(net: Net, shorter: Net) -> Dict[int, int]:

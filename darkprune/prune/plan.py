@@ -156,18 +156,27 @@ def _channel_lists(value: Dict[str, Any], name: str, path: str) -> Dict[int, Lis
     lists = {}
     for key, numbers in value.items():
         if not key.isdigit() or len(key) > 9 or not _numbers(numbers):
-            cause = '"{}" holds no list of channels for layer {!r}'.format(name, key[:20])
+            cause = '"{}" holds no list of channels for layer {}'.format(name, _short(key))
+            raise PlanError(cause, place(path), "make the plan again")
+        if len(set(numbers)) < len(numbers):
+            cause = '"{}" names a channel of layer {} twice'.format(name, key)
             raise PlanError(cause, place(path), "make the plan again")
         lists[int(key)] = list(numbers)
     return lists
 
 
+def _short(value: Any) -> str:
+    """A number from a file, which may be of any length, for a message."""
+    text = str(value)
+    return text if len(text) <= 20 else text[:17] + "..."
+
+
 def _is_block(value: Any) -> bool:
     """Whether this names at least two layers in order, the last of which is the shortcut."""
-    layers = value.get("layers") if isinstance(value, dict) else None
-    if not _numbers(layers) or len(layers) < 2 or not _is_number(value.get("shortcut")):
+    if not isinstance(value, dict) or not _is_number(value.get("shortcut")) or not _numbers(value.get("layers")):
         return False
-    return layers == sorted(set(layers)) and layers[-1] == value["shortcut"]
+    layers: List[int] = value["layers"]
+    return len(layers) >= 2 and layers == sorted(set(layers)) and layers[-1] == value["shortcut"]
 
 
 def _numbers(value: Any) -> bool:
@@ -208,5 +217,5 @@ def _require_channels(plan: Plan, net: Net, index: int, channels: List[int]) -> 
         raise PlanError("the net has no layer {}".format(index), plan.where, "make the plan again")
     width = net.layers[index].shape.channels
     if channels and max(channels) > width:
-        cause = "the plan names channel {} of layer {}, which has {}".format(str(max(channels))[:20], index, width)
+        cause = "the plan names channel {} of layer {}, which has {}".format(_short(max(channels)), index, width)
         raise PlanError(cause, plan.where, "make the plan again")

@@ -10,7 +10,9 @@ from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.ops.activations import inverse
 from darkprune.ops.base import Emission
-from darkprune.prune.emission import joined
+from darkprune.prune.emission import joined, walk
+
+AUDIBLE = 2.0**-10  # of what a constant was where it is emitted
 
 Reader = NamedTuple(
     "Reader",
@@ -40,11 +42,30 @@ def readers_of(
     return found
 
 
-def choose_constants(channels: Channels, readers: List[Reader], usable: np.ndarray) -> Tuple[Dict[int, int], List[int]]:
+def audible(net: Net, channels: Channels) -> Dict[int, Emission]:
+    """Layer index -> what arrives, per channel, of a constant 1 that every channel set emits.
+
+    Of filters whose maps are added up only the first emits it, so a reader of another one alone gets nothing.
+    """
+    seeds = {}
+    for layer, _ in channels.producers():
+        labels = channels.outputs[layer.index]
+        seeds[layer.index] = (channels.added[labels] == labels).astype(np.float64)
+    return walk(net, channels, np.ones(channels.size, bool), seeds=seeds).emissions
+
+
+def served(reader: Reader, heard: Dict[int, Emission]) -> np.ndarray:
+    """bool along the reader's 'in' axis: whether it gets the constant of that channel's set."""
+    return np.abs(joined(heard, reader.layer)) >= AUDIBLE
+
+
+def choose_constants(
+    channels: Channels, readers: List[Reader], usable: np.ndarray, heard: Dict[int, Emission]
+) -> Tuple[Dict[int, int], List[int]]:
     """The fewest channel sets, found greedily, whose constants serve every padded reader.
 
     Args:
-        usable: bool by set number: removed sets that can emit a constant.
+        usable: bool by set number: removed sets that can emit a constant. heard: see `audible`.
 
     Returns:
         reader index -> set, and the indices of readers that no set serves.
@@ -53,7 +74,7 @@ def choose_constants(channels: Channels, readers: List[Reader], usable: np.ndarr
     for reader in readers:
         if reader.padded:
             candidates = np.zeros(channels.size, bool)
-            candidates[channels.sets[reader.labels]] = True
+            candidates[channels.sets[reader.labels[served(reader, heard)]]] = True
             waiting[reader.layer.index] = np.flatnonzero(candidates & usable)
     unserved = sorted(index for index, sets in waiting.items() if not sets.size)
     for index in unserved:

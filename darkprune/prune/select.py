@@ -9,7 +9,7 @@ from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.emission import Walk, walk
-from darkprune.prune.readers import choose_constants, readers_of, usable_sets
+from darkprune.prune.readers import audible, choose_constants, readers_of, usable_sets
 from darkprune.prune.score import set_scores
 
 Options = NamedTuple(
@@ -110,6 +110,7 @@ def _repair(
     """Restores sets until floors, absorption, balance and rounding all hold; the constants are counted as kept."""
     rules = Rules(channels, scores, options)
     usable = usable_sets(net, channels, np.ones(channels.size, bool))
+    heard = audible(net, channels)
     kept: Dict[int, str] = {}
     while True:
         _restore(removed, rules.floors(removed), "min-keep", kept)
@@ -121,7 +122,7 @@ def _repair(
                     _restore(removed, [number], why, kept)
                 continue
             readers = readers_of(net, channels, result.emissions, set())
-            carriers, unserved = choose_constants(channels, readers, usable & removed)
+            carriers, unserved = choose_constants(channels, readers, usable & removed, heard)
             if unserved:
                 for reader in readers:
                     if reader.layer.index in unserved:
@@ -183,7 +184,8 @@ class Rules:
 
     def repair(self, removed: np.ndarray, constants: np.ndarray) -> List[Tuple[int, str]]:
         """Sets to keep until every balance and rounding rule holds; empty when all do."""
-        kept, found = ~removed | constants, []
+        kept = ~removed | constants
+        found: List[Tuple[int, str]] = []
         while True:
             before = len(found)
             for balance in self.balances:

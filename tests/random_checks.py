@@ -1,0 +1,209 @@
+"""What is promised about a pruned net, checked on random nets in random plans; used by the tests and tools/fuzz.py."""
+
+import json
+import os
+from collections import Counter, OrderedDict
+
+import numpy as np
+from random_nets import Maker, header_of, text_of, write_weights
+
+from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.backends.registry import open_runner
+from darkprune.darknet.cfg import parse
+from darkprune.darknet.weights import Header
+from darkprune.errors import UsageError
+from darkprune.graph.build import load
+from darkprune.graph.channels import Channels
+from darkprune.graph.key import pair_key
+from darkprune.graph.save import save, weights_chunks
+from darkprune.graph.write import cfg_bytes
+from darkprune.ops.activations import at_zero
+from darkprune.prune import plan as plans
+from darkprune.prune.blocks import find_blocks
+from darkprune.prune.pipeline import apply_plan, prune
+from darkprune.verify import SURGERY, check, compare_reader, compare_surgery, heads, numbering, test_batch
+
+READERS = {"opencv": "opencv", "darknet": "pjreddie"}  # runner -> its dialect
+
+
+class Failure(Exception):
+    """A promise that was not kept."""
+
+
+def expect(fine, step, message=""):
+    if not fine:
+        raise Failure("{}: {}".format(step, message))
+
+
+class Case:
+    """One net and what is done to it: `data` (of the cfg), `weights` (how they are made), `options`, `dialect`."""
+
+    def __init__(self, data, weights, options, dialect, shapes=None):
+        self.data, self.weights, self.options, self.dialect = data, weights, options, dialect
+        self.shapes = shapes  # what the generator counts on, by layer
+
+    def to_json(self):
+        fields = [("dialect", self.dialect), ("weights", self.weights), ("options", self.options)]
+        return json.dumps(OrderedDict(fields), indent=1) + "\n"
+
+
+def draw(source, implicit=True):
+    """A random case."""
+    maker = Maker(source, implicit).grow()
+    data, pick, chance = text_of(maker), maker.pick, maker.chance
+    weights = {"header": list(header_of(maker)), "dead": pick([0.5, 0.3, 0.8, 0.7]), "seed": source.integer(0, 9999)}
+    options = OrderedDict(channels=pick([0.5, 0.3, 0.7, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9]))
+    options["blocks"] = pick([0, 0, 1, 2, 8]) if "residual" in maker.kinds else pick([0, 0, 0, 1])
+    options["absorb"] = pick(["exact", "none", "exact", "none", "exact", "bias"])
+    if chance(60):
+        options["scope"] = pick(["global", "layer"])
+        options["group"] = pick(["max", "sum", "mean"])
+        options["score"] = pick(["gamma", "l2"])
+        options["min_keep"] = pick([0.01, 0, 0.3, 1, 2, 0.5])
+        options["round"] = pick([1, 2, 4, 8])
+        options["block_rank"] = pick(["mean", "last"])
+    if options["blocks"] and chance(30):
+        options["channels"] = None
+    return Case(data, weights, options, maker.dialect, maker.shapes)
+
+
+def pruned_by(net, options):
+    """The pruned net; fewer blocks where not so many can go. None where none can and nothing else was asked for."""
+    options = dict(options)
+    blocks = min(options.pop("blocks"), len(find_blocks(net)))
+    while blocks or options["channels"] is not None:
+        try:
+            return prune(net, blocks=blocks, force=True, **options)
+        except UsageError as error:
+            if not blocks or "shortcut blocks were asked for" not in error.message:
+                raise
+            blocks -= 1
+    return None
+
+
+class Checker:
+    """Runs cases in `folder`; `readers` are the runners that are there. Attributes: tried, passed (by type, runner)."""
+
+    def __init__(self, folder, readers=()):
+        self.folder, self.readers = folder, list(readers)
+        self.nets, self.tried, self.passed = Counter(), Counter(), Counter()
+        self.removed, self.totals = Counter(), Counter()
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def run(self, case, with_readers=False):
+        """All checks of a case. Raises Failure, or what the package raises."""
+        self._write(case)
+        document = parse(case.data)
+        expect(document.to_bytes() == case.data, "document", "not written back byte for byte")
+        net = load(self.path("net.cfg"), self.path("net.weights"), case.dialect)
+        plain = case.data.replace(b"\r\n", b"\n").replace(b"\xef\xbb\xbf", b"")
+        expect(cfg_bytes(net) == plain + b"\n" * (not plain.endswith(b"\n")), "text", "a net's cfg is not its own")
+        expect(b"".join(weights_chunks(net)) == self._read("net.weights"), "weights", "not written back bit for bit")
+        shapes = [tuple(la.shape[:3]) if la.shape.c else (0, 0, la.shape.outputs) for la in net.layers]
+        expect(case.shapes is None or shapes == case.shapes, "shapes", "{} are not {}".format(shapes, case.shapes))
+        result = pruned_by(net, case.options)
+        self._count(net, result)
+        if result is None:
+            return
+        self._surgery(net, result)
+        again = self._files(net, result, case.dialect)
+        if with_readers:
+            self._readers(net, again)
+
+    def _write(self, case):
+        made = case.weights
+        with open(self.path("net.cfg"), "wb") as stream:
+            stream.write(case.data)
+        write_weights(case.data, self.path("net.weights"), made["seed"], Header(*made["header"]), made["dead"])
+
+    def _read(self, name):
+        with open(self.path(name), "rb") as stream:
+            return stream.read()
+
+    def _surgery(self, net, result):
+        batch = test_batch(net)
+        for found in compare_surgery(net, result.net, result.plan, batch):
+            step = "surgery" if found.max_error > 10 * found.tolerance else "surgery, slightly"
+            expect(found.ok, step, "layer {layer}: {max_error:.2e} > {tolerance:.1e}".format(**found._asdict()))
+        if result.plan.options["absorb"] == "none" and maskable(net) and not result.plan.removed_blocks:
+            numbers = numbering(net, result.net, result.plan)
+            expected = NumpyRunner(masked(net, result.plan)).infer(batch)
+            found = NumpyRunner(result.net).infer(batch, heads(result.net))
+            for index, value in found.items():
+                judged = check("masked", "numpy", index, expected[numbers[index]], value, 10 * SURGERY)
+                expect(judged.ok, "masked", "head {}: {:.2e}".format(index, judged.max_error))
+
+    def _files(self, net, result, dialect):
+        save(result.net, self.path("pruned"), overwrite=True, plan=result.plan)
+        again = load(self.path("pruned.cfg"), self.path("pruned.weights"), dialect)
+        expect(pair_key(again) == pair_key(result.net), "reload", "what was saved is another net")
+        expect(again.count_parameters() == result.plan.predicted["parameters"], "totals", "not what the plan says")
+        plan = plans.read(self.path("pruned.plan.json"))
+        expect(plan.to_bytes() == self._read("pruned.plan.json"), "plan", "not written back byte for byte")
+        applied = apply_plan(net, plan)
+        expect(cfg_bytes(applied, [plan.comment()]) == self._read("pruned.cfg"), "apply", "the plan gives another cfg")
+        same = b"".join(weights_chunks(applied)) == self._read("pruned.weights")
+        expect(same, "apply", "the plan gives other weights")
+        for dialect in ("alexeyab", "pjreddie", "opencv"):
+            before, after = warnings_of(net, dialect), warnings_of(again, dialect)
+            expect(before or not after, "hazards", "{} gets a reason to refuse: {}".format(dialect, after[:1]))
+        return again
+
+    def _readers(self, net, pruned):
+        for runner in self.readers:
+            dialect = READERS[runner]
+            if warnings_of(net, dialect):
+                continue
+            types = {layer.type for layer in net.layers}
+            for kind in types:
+                self.tried[kind, runner] += 1
+            for name in ("net", "pruned"):
+                own = load(self.path(name + ".cfg"), self.path(name + ".weights"), dialect)
+                opened = open_runner(runner, self.path(name + ".cfg"), self.path(name + ".weights"))
+                for found in compare_reader(own, opened, test_batch(own)):
+                    message = "{}, head {layer}: {max_error:.2e}".format(name, **found._asdict())
+                    expect(found.ok, "reader " + runner, message)
+            for kind in types:
+                self.passed[kind, runner] += 1
+
+    def _count(self, net, result):
+        plan = result.plan if result is not None else None
+        for kind in {layer.type for layer in net.layers}:
+            self.nets[kind] += 1
+        numbers = numbering(net, result.net, plan) if plan is not None else {}
+        for new, old in numbers.items():
+            kind = net.layers[old].type
+            self.totals[kind] += net.layers[old].shape.channels
+            self.removed[kind] += max(0, net.layers[old].shape.channels - result.net.layers[new].shape.channels)
+
+
+def warnings_of(net, dialect):
+    """What concerns one reader in the net's notices; its own reading of another dialect's file included."""
+    return [notice.message for notice in net.notices if notice.reader == dialect]
+
+
+def maskable(net):
+    """Whether a filter of zeros emits zeros everywhere behind it."""
+    words = [layer.text("activation") or "linear" for layer in net.layers]
+    return all(at_zero(word, net.dialect.name) == 0 for word in words)
+
+
+def masked(net, plan):
+    """The original whose removed filters are zeros in its arrays: a judge that knows no channel sets."""
+    twin = net.copy()
+    sets = Channels(net)
+    for layer in twin.layers:
+        silent = [k for lists in (plan.removed_channels, plan.constants) for k in lists.get(layer.index, [])]
+        if layer.type == "batchnorm":
+            owner, place = sets.owner[sets.outputs[layer.index]], sets.place[sets.outputs[layer.index]]
+            silent = [k for k in range(owner.size) if place[k] in plan.removed_channels.get(int(owner[k]), [])]
+        for name in ("scales", "biases", "weights") if silent else ():
+            if layer.has(name) and (name != "weights" or not layer.has("scales")):
+                array = layer.array(name).copy()
+                array[silent] = 0
+                layer.set_param(name, array)
+            if layer.has("mean") and layer.type == "batchnorm":
+                layer.set_param("mean", np.where(np.isin(np.arange(owner.size), silent), 0, layer.array("mean")))
+    return twin

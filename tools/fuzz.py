@@ -1,0 +1,189 @@
+"""Prunes random nets in random ways and checks everything that is promised about the result.
+
+    python tools/fuzz.py --nets 2000 [--seed S] [--readers opencv,darknet] [--reader-share 0.1] [--keep DIR]
+    python tools/fuzz.py --replay DIR
+
+For each net: the cfg is written back byte for byte; a random plan leads to a net that verify's contract accepts
+(and, with absorb=none, to the heads of the net whose removed filters are zeros); what is saved loads as the same
+net; the plan, read back, gives the same bytes; no reader gets a new reason to refuse; and each reader that takes
+the original takes the result and agrees at the heads. Failing nets are shrunk and kept in --keep.
+Exit status: 0, or 1 where a check failed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
+
+from random_checks import READERS, Case, Checker, Failure, draw  # noqa: E402
+from random_layers import Choices  # noqa: E402
+
+from darkprune.backends.darknet_ import find_library  # noqa: E402
+from darkprune.backends.opencv_ import _import_cv2  # noqa: E402
+from darkprune.errors import DarkpruneError, MissingDependency  # noqa: E402
+
+TRIES = 600  # of shrinking one failure
+
+
+def failure_of(checker, case, with_readers):
+    """(kind, text) of what fails, None where nothing does."""
+    try:
+        checker.run(case, with_readers)
+    except Failure as error:
+        return str(error).split(":")[0], str(error)
+    except DarkpruneError as error:
+        return type(error).__name__ + error.message[:12], "{}: {}".format(type(error).__name__, error.message)
+    except Exception as error:  # a bug of the package: which is what is looked for
+        line = traceback.extract_tb(sys.exc_info()[2])[-1]
+        where = "{}:{}".format(os.path.basename(line[0]), line[1])
+        return type(error).__name__ + where, "{} at {}: {}".format(type(error).__name__, where, error)
+    return None
+
+
+def shrink(choices, fails):
+    """The shortest, then lowest list of choices with which `fails(list)` still holds, as far as TRIES reach."""
+    left = [TRIES]
+
+    def better(candidate):
+        left[0] -= 1
+        return left[0] >= 0 and fails(candidate)
+
+    best, changed = list(choices), True
+    while changed and left[0] > 0:
+        changed = False
+        for width in (32, 16, 8, 4, 2, 1):
+            at = 0
+            while at < len(best) and left[0] > 0:
+                candidate = best[:at] + best[at + width :]
+                if better(candidate):
+                    best, changed = candidate, True
+                else:
+                    at += width
+        for at in range(len(best) - 1, -1, -1):
+            for value in (0, best[at] // 2, best[at] - 1):
+                if 0 <= value < best[at] and better(best[:at] + [value] + best[at + 1 :]):
+                    best[at], changed = value, True
+                    break
+    while best and best[-1] == 0:
+        best.pop()
+    return best
+
+
+def keep(folder, name, case, text, seed):
+    """Writes a failing case where a test finds it again."""
+    if not os.path.isdir(folder):
+        os.makedirs(folder)
+    with open(os.path.join(folder, name + ".cfg"), "wb") as stream:
+        stream.write(case.data)
+    fields = json.loads(case.to_json())
+    fields.update(failure=text, seed=seed)
+    with open(os.path.join(folder, name + ".json"), "w") as stream:
+        stream.write(json.dumps(fields, indent=1, sort_keys=True) + "\n")
+
+
+def kept_cases(folder):
+    """(name, Case) of each net that `keep` wrote."""
+    for file in sorted(os.listdir(folder)):
+        if file.endswith(".json"):
+            with open(os.path.join(folder, file)) as stream:
+                fields = json.load(stream)
+            with open(os.path.join(folder, file[:-5] + ".cfg"), "rb") as stream:
+                data = stream.read()
+            yield file[:-5], Case(data, fields["weights"], fields["options"], fields["dialect"])
+
+
+def present(words):
+    """The readers of a comma list that are installed."""
+    found = []
+    for word in [w for w in words.split(",") if w]:
+        try:
+            {"opencv": _import_cv2, "darknet": find_library}[word]()
+            found.append(word)
+        except MissingDependency as error:
+            print("{} is not there: {}".format(word, error.message))
+    return found
+
+
+def table(checker):
+    """Lines: by layer type the nets with it, the channels that went from it, and the readers' checks."""
+    rows = ["{:<16}{:>7}{:>10}{:>10}".format("layer type", "nets", "channels", "removed")]
+    rows[0] += "".join("{:>16}".format(reader + " ok/tried") for reader in checker.readers)
+    for kind in sorted(checker.nets):
+        row = "{:<16}{:>7}{:>10}{:>10}".format(
+            kind, checker.nets[kind], checker.totals[kind], checker.removed[kind]
+        )
+        for reader in checker.readers:
+            row += "{:>16}".format("{}/{}".format(checker.passed[kind, reader], checker.tried[kind, reader]))
+        rows.append(row)
+    return rows
+
+
+def search(args, checker):
+    """Runs args.nets random cases; returns the failures as (seed, text)."""
+    failures, kinds, start = [], set(), time.time()
+    for number in range(args.nets):
+        seed = args.seed + number
+        with_readers = (seed * 7919 % 1000) < 1000 * args.reader_share
+        source = Choices(seed)
+        case = draw(source, args.implicit)
+        found = failure_of(checker, case, with_readers)
+        if found:
+            failures.append((seed, found[1]))
+            print("seed {}: {}".format(seed, found[1]), flush=True)
+            if args.keep and found[0] not in kinds:
+                kinds.add(found[0])
+                save_shrunk(args, source.taken, found[0], seed, with_readers)
+        if (number + 1) % args.progress == 0:
+            rate = (number + 1) / (time.time() - start)
+            print("{} nets, {} failed, {:.1f} nets/s".format(number + 1, len(failures), rate), flush=True)
+    return failures
+
+
+def save_shrunk(args, choices, kind, seed, with_readers):
+    with tempfile.TemporaryDirectory() as folder:
+        small = Checker(folder, READERS if with_readers else ())
+
+        def fails(candidate):
+            found = failure_of(small, draw(Choices(replay=candidate), args.implicit), with_readers)
+            return found is not None and found[0] == kind
+
+        best = shrink(choices, fails)
+        case = draw(Choices(replay=best), args.implicit)
+        found = failure_of(small, case, with_readers)
+    keep(args.keep, "net-{}".format(seed), case, found[1] if found else "gone when run again", seed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--readers", default="", help="opencv,darknet")
+    parser.add_argument("--reader-share", type=float, default=0.1, help="share of the nets that readers run")
+    parser.add_argument("--keep", metavar="DIR", help="where failing nets go, shrunk, the first of each kind")
+    parser.add_argument("--replay", metavar="DIR", help="check the nets kept there instead")
+    parser.add_argument("--progress", type=int, default=200)
+    parser.add_argument("--no-implicit", dest="implicit", action="store_false")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        checker = Checker(folder, present(args.readers))
+        if args.replay:
+            cases = list(kept_cases(args.replay))
+            results = [(name, failure_of(checker, case, bool(checker.readers))) for name, case in cases]
+            failures = [(name, found[1]) for name, found in results if found]
+            for name, text in failures:
+                print("{}: {}".format(name, text))
+        else:
+            failures = search(args, checker)
+    print("\n".join(table(checker)))
+    print("{} failures".format(len(failures)))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
