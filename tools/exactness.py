@@ -1,6 +1,6 @@
 """Measures what pruning changes, per absorb mode and net, and whether the real readers agree with the result.
 
-    python tools/exactness.py [--nets NAME,...] [--out docs/exactness.md]
+    python tools/exactness.py [--nets NAME,...] [--write]
 
 Weights are synthetic (tools/make_weights.py: batch-norm statistics of a net's own maps, 75 % of the channel sets
 with gamma = 0). The error is the largest difference between the pruned net's raw head logits and those of the
@@ -78,21 +78,27 @@ def agreement(runner, prefix, batch):
 
 
 def row(label, pair, batch, options, base):
-    """One table row; returns it and the number of parameters."""
+    """What one pruning gives: a dict of its figures."""
     net = load(*pair)
     result = prune(net, force=True, **options)
     prefix = os.path.join(BUILD, "out")
     save(result.net, prefix, overwrite=True, plan=result.plan)
     checks = compare_surgery(net, result.net, result.plan, batch)
-    sums = totals(result.net)
-    more = "" if base is None else "{:+.2f} %".format(100.0 * (sums["parameters"] / base - 1))
-    contract = "{} of {}".format(sum(c.ok for c in checks), len(checks)) if options["absorb"] != "bias" else ""
-    cells = [
-        label, options["absorb"], "{:,}".format(sums["parameters"]), more, "{:,}".format(sums["weights_bytes"]),
-        "{:.3f}".format(sums["bflops"]), "{:.1e}".format(head_error(net, result.net, result.plan, batch)), contract,
-        agreement("opencv", prefix, batch), agreement("darknet", prefix, batch),
-    ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |", sums["parameters"]
+    figures = dict(totals(result.net), label=label, absorb=options["absorb"], before=totals(net))
+    figures["more"] = None if base is None else 100.0 * (figures["parameters"] / base - 1)
+    figures["sigma"] = head_error(net, result.net, result.plan, batch)
+    figures["exact"] = "{} of {}".format(sum(c.ok for c in checks), len(checks)) if options["absorb"] != "bias" else ""
+    figures["opencv"], figures["darknet"] = agreement("opencv", prefix, batch), agreement("darknet", prefix, batch)
+    sys.stderr.write(line(figures) + "\n")
+    return figures
+
+
+def line(f):
+    """Figures as a row of the long table."""
+    more = "" if f["more"] is None else "{:+.2f} %".format(f["more"])
+    counts = "{:,} | {} | {:,} | {:.3f}".format(f["parameters"], more, f["weights_bytes"], f["bflops"])
+    cells = [f["label"], f["absorb"], counts, "{:.1e}".format(f["sigma"]), f["exact"], f["opencv"], f["darknet"]]
+    return "| " + " | ".join(cells) + " |"
 
 
 HEAD = """| {} | absorb | parameters | against none | bytes | BFLOPs | head error, σ | layers exact | OpenCV | Darknet |
@@ -100,55 +106,77 @@ HEAD = """| {} | absorb | parameters | against none | bytes | BFLOPs | head erro
 """
 
 
-def channel_table(names):
+def channel_rows(names):
     """60 % of the removable filters, in the three absorb modes."""
-    lines = []
+    rows = []
     for name in names:
         pair = pair_of(name)
         if pair is None:
-            lines.append("| {} | its cfg is not at hand |".format(name))
-            continue
+            sys.exit("error: the cfg of {} is not at hand; leave it out with --nets".format(name))
         batch, base = test_batch(load(*pair)), None
         for mode in ("none", "bias", "exact"):
-            line, parameters = row(name, pair, batch, dict(channels=0.6, absorb=mode), base)
-            base = parameters if mode == "none" else base
-            lines.append(line)
-            sys.stderr.write(line + "\n")
-    return HEAD.format("net") + "\n".join(lines) + "\n"
+            rows.append(row(name, pair, batch, dict(channels=0.6, absorb=mode), base))
+            base = rows[-1]["parameters"] if mode == "none" else base
+    return rows
 
 
-def block_table():
+def block_rows():
     """YOLOv3 without 1, 8, 16 and 23 of its shortcut blocks, alone and with 60 % of the channels."""
     pair = pair_of("yolov3")
-    lines, batch = [], test_batch(load(*pair))
+    rows, batch = [], test_batch(load(*pair))
     for channels in (None, 0.6):
         for blocks in (1, 8, 16, 23):
             label = "{} blocks".format(blocks) + (" and 60 % of the channels" if channels else "")
-            line, _ = row(label, pair, batch, dict(channels=channels, blocks=blocks, absorb="exact"), None)
-            lines.append(line)
-            sys.stderr.write(line + "\n")
-    return HEAD.format("YOLOv3 without") + "\n".join(lines) + "\n"
+            rows.append(row(label, pair, batch, dict(channels=channels, blocks=blocks, absorb="exact"), None))
+    return rows
+
+
+def short_table(rows):
+    """The README's table: one row a net."""
+    lines = [
+        "| net | parameters | BFLOPs | error with bias | error, exact | parameters that exactness costs | exact in |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for bias, exact in zip(rows[1::3], rows[2::3]):
+        before = exact["before"]
+        readers = ["numpy"] + [r for r in ("OpenCV", "Darknet") if exact[r.lower()][:1].isdigit()]
+        lines.append(
+            "| {} | {:.2f} M -> {:.2f} M | {:.2f} -> {:.2f} | {:.1g} σ | {:.1g} σ | {:+.2f} % | {} |".format(
+                exact["label"], before["parameters"] / 1e6, exact["parameters"] / 1e6, before["bflops"],
+                exact["bflops"], bias["sigma"], exact["sigma"], exact["more"], ", ".join(readers),
+            )
+        )  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default=",".join(NETS))
-    parser.add_argument("--no-blocks", action="store_true")
-    parser.add_argument("--out")
+    parser.add_argument("--write", action="store_true", help="write docs/exactness.md and the table in README.md")
     arguments = parser.parse_args()
     os.makedirs(BUILD, exist_ok=True)
-    text = "# What pruning changes\n\nMade by `python tools/exactness.py --out docs/exactness.md`.\n\n"
-    text += "\n".join(line.strip() for line in __doc__.strip().splitlines()[4:]) + "\n\n"
+    rows, blocks = channel_rows(arguments.nets.split(",")), block_rows()
+    text = "# What pruning changes\n\nMade by `python tools/exactness.py --write`.\n\n"
+    text += "\n".join(words.strip() for words in __doc__.strip().splitlines()[4:]) + "\n\n"
     text += "The columns OpenCV and Darknet give the largest error of the written pair's raw heads in that reader, "
     text += "relative to the\nhead's largest value, against the numpy reference in the reader's own dialect.\n\n"
-    text += "## 60 % of the removable filters\n\n" + channel_table(arguments.nets.split(","))
-    if not arguments.no_blocks:
-        text += "\n## Shortcut blocks\n\n" + block_table()
-    if arguments.out:
-        with open(arguments.out, "w") as stream:
+    text += "## 60 % of the removable filters\n\n" + HEAD.format("net") + "\n".join(map(line, rows)) + "\n"
+    text += "\n## Shortcut blocks\n\n" + HEAD.format("YOLOv3 without") + "\n".join(map(line, blocks)) + "\n"
+    sys.stdout.write(text)
+    if arguments.write:
+        with open(os.path.join(ROOT, "docs", "exactness.md"), "w", encoding="utf-8") as stream:
             stream.write(text)
-    else:
-        sys.stdout.write(text)
+        write_readme(short_table(rows))
+
+
+def write_readme(table):
+    """Puts the table between its marks."""
+    path = os.path.join(ROOT, "README.md")
+    with open(path, encoding="utf-8") as stream:
+        before, rest = stream.read().split("<!-- exactness: written by tools/exactness.py -->\n")
+    after = rest.split("<!-- end -->", 1)[1]
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(before + "<!-- exactness: written by tools/exactness.py -->\n" + table + "<!-- end -->" + after)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The commands end to end: exit status, what they write, and what they print."""
 
+import hashlib
 import json
 import os
 import re
@@ -153,11 +154,11 @@ def test_inspect(folder, capsys):
     lines = out.splitlines()
     assert lines[0] == "   layer   filters  size/strd(dil)      input                output"
     assert lines[1] == "   0 conv         8       3 x 3/ 1     16 x  16 x   3 ->   16 x  16 x   8 0.000 BF"
-    assert lines[-2] == "6 layers, 5 convolutional, 1,613 parameters, 6,472 bytes of weights"
+    assert lines[-2] == "6 layers, 5 convolutional, 1,605 parameters, 6,440 bytes of weights"
     assert lines[-1] == "weights: version 0.2.5, 0 images seen, 20 bytes of header"
     size = (folder / "net.weights").stat().st_size
-    assert size == 6472
-    assert err.startswith("net.cfg:49: warning: [convolutional] has no option 'junk'\n")
+    assert size == 6440
+    assert err.startswith("net.cfg:42: warning: [convolutional] has no option 'junk'\n")
 
 
 def test_inspect_json(folder, capsys):
@@ -165,8 +166,8 @@ def test_inspect_json(folder, capsys):
     assert {k: found[k] for k in ("layers", "convolutional", "parameters", "weights_bytes", "layers_with_values")} == {
         "layers": 6,
         "convolutional": 5,
-        "parameters": 1613,
-        "weights_bytes": 6472,
+        "parameters": 8 * 31 + 8 * 12 + 2 * 8 * 76 + 5 * 9,
+        "weights_bytes": 20 + 4 * 1605,
         "layers_with_values": 6,
     }
     assert found["header"] == {"version": "0.2.5", "seen": 0, "bytes": 20, "transposed": False}
@@ -217,14 +218,12 @@ def test_prune_writes_three_files_and_json(folder, capsys):
 def test_prune_prints_the_table_and_the_histogram(folder, capsys):
     out, err = output(PRUNE + ["out", "--channels", "0.3"], capsys)
     assert out.startswith("|gamma| of 32 filters, 50.0% near zero (trained for sparsity)\n")
-    assert re.search(r"^parameters +1,613 +[\d,]+ +\d+\.\d%$", out, re.M)
+    assert re.search(r"^parameters +1,605 +[\d,]+ +\d+\.\d%$", out, re.M)
     assert out.endswith("wrote out.cfg out.weights out.plan.json\n")
     assert "junk" in err
 
 
 def test_the_pruned_cfg_names_its_plan_and_keeps_the_text(pruned):
-    import hashlib
-
     text = (pruned / "out.cfg").read_text()
     digest = hashlib.sha256((pruned / "out.plan.json").read_bytes()).hexdigest()
     assert text.startswith("# pruned by darkprune; plan sha256:{}\n[net]\nwidth=16\n".format(digest))
@@ -278,7 +277,6 @@ def test_verify(pruned, capsys):
 def test_verify_finds_one_changed_weight(layer, pruned, capsys):
     arrays = only_json(["inspect", "out.cfg", "out.weights"], capsys)["layer_list"]
     start = sum(la["parameters"] for la in arrays[:layer]) + arrays[layer]["parameters"] - 1
-    values = np.fromfile("out.weights", "<f4", offset=20) if False else None  # numpy 1.13 has no offset
     data = (pruned / "out.weights").read_bytes()
     values = np.frombuffer(data[20:], "<f4").copy()
     values[start] += 0.5 * np.abs(values).max()
