@@ -123,6 +123,8 @@ class Checker:
             return stream.read()
 
     def _surgery(self, net, result):
+        if any("was forced" in notice.message for notice in result.notices):
+            return  # a sum with an activation or weights is no identity: what goes with it changes the net
         batch = test_batch(net)
         for found in compare_surgery(net, result.net, result.plan, batch):
             step = "surgery" if found.max_error > 10 * found.tolerance else "surgery, slightly"

@@ -23,12 +23,11 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
 
 from random_checks import READERS, Case, Checker, Failure, draw  # noqa: E402
 from random_layers import Choices  # noqa: E402
+from random_shrink import shrink  # noqa: E402
 
 from darkprune.backends.darknet_ import find_library  # noqa: E402
 from darkprune.backends.opencv_ import _import_cv2  # noqa: E402
 from darkprune.errors import DarkpruneError, MissingDependency  # noqa: E402
-
-TRIES = 600  # of shrinking one failure
 
 
 def failure_of(checker, case, with_readers):
@@ -44,35 +43,6 @@ def failure_of(checker, case, with_readers):
         where = "{}:{}".format(os.path.basename(line[0]), line[1])
         return type(error).__name__ + where, "{} at {}: {}".format(type(error).__name__, where, error)
     return None
-
-
-def shrink(choices, fails):
-    """The shortest, then lowest list of choices with which `fails(list)` still holds, as far as TRIES reach."""
-    left = [TRIES]
-
-    def better(candidate):
-        left[0] -= 1
-        return left[0] >= 0 and fails(candidate)
-
-    best, changed = list(choices), True
-    while changed and left[0] > 0:
-        changed = False
-        for width in (32, 16, 8, 4, 2, 1):
-            at = 0
-            while at < len(best) and left[0] > 0:
-                candidate = best[:at] + best[at + width :]
-                if better(candidate):
-                    best, changed = candidate, True
-                else:
-                    at += width
-        for at in range(len(best) - 1, -1, -1):
-            for value in (0, best[at] // 2, best[at] - 1):
-                if 0 <= value < best[at] and better(best[:at] + [value] + best[at + 1 :]):
-                    best[at], changed = value, True
-                    break
-    while best and best[-1] == 0:
-        best.pop()
-    return best
 
 
 def keep(folder, name, case, text, seed):
@@ -130,31 +100,29 @@ def search(args, checker):
     for number in range(args.nets):
         seed = args.seed + number
         with_readers = (seed * 7919 % 1000) < 1000 * args.reader_share
-        source = Choices(seed)
-        case = draw(source, args.implicit)
+        case = draw(Choices(seed), args.implicit)
         found = failure_of(checker, case, with_readers)
         if found:
             failures.append((seed, found[1]))
             print("seed {}: {}".format(seed, found[1]), flush=True)
             if args.keep and found[0] not in kinds:
                 kinds.add(found[0])
-                save_shrunk(args, source.taken, found[0], seed, with_readers)
+                save_shrunk(args, case, found[0], seed, with_readers)
         if (number + 1) % args.progress == 0:
             rate = (number + 1) / (time.time() - start)
             print("{} nets, {} failed, {:.1f} nets/s".format(number + 1, len(failures), rate), flush=True)
     return failures
 
 
-def save_shrunk(args, choices, kind, seed, with_readers):
+def save_shrunk(args, case, kind, seed, with_readers):
     with tempfile.TemporaryDirectory() as folder:
         small = Checker(folder, READERS if with_readers else ())
 
         def fails(candidate):
-            found = failure_of(small, draw(Choices(replay=candidate), args.implicit), with_readers)
+            found = failure_of(small, candidate, with_readers)
             return found is not None and found[0] == kind
 
-        best = shrink(choices, fails)
-        case = draw(Choices(replay=best), args.implicit)
+        case = shrink(case, fails)
         found = failure_of(small, case, with_readers)
     keep(args.keep, "net-{}".format(seed), case, found[1] if found else "gone when run again", seed)
 
