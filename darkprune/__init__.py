@@ -8,7 +8,8 @@ darkprune.save(pruned.net, "yolov3-pruned")
 from darkprune.errors import DarkpruneError
 from darkprune.graph.build import load
 from darkprune.graph.save import save
-from darkprune.prune.pipeline import apply_plan, prune
+from darkprune.prune.apply import apply_plan
+from darkprune.prune.pipeline import prune
 from darkprune.version import __version__
 
 __all__ = ["DarkpruneError", "__version__", "apply_plan", "load", "prune", "save"]

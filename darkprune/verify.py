@@ -14,6 +14,7 @@ from darkprune.errors import DarkpruneError, VerifyError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
+from darkprune.prune.blocks import is_plain
 from darkprune.prune.emission import walk
 from darkprune.prune.plan import Plan
 
@@ -103,9 +104,12 @@ def compare_surgery(
     expected, found = runner.infer(batch), NumpyRunner(pruned, progress=progress).infer(batch)
     floor = _float_noise(runner, batch, expected)
     after, checks = Channels(pruned), []
+    last = {id(layer) for layer in pruned.outputs()}
     for layer in pruned.layers:
         original = numbers[layer.index]
         keep, offset = silenced.surviving(original, mode)
+        if id(layer) in last:
+            offset = np.zeros_like(offset)  # nobody reads it who could have taken it over
         new = _is_original(after, layer, numbers, silenced)
         left = _by_channel(expected[original], keep.size)[:, keep] - offset[keep][:, None]
         right = _by_channel(found[layer.index], new.size)[:, new]
@@ -130,22 +134,26 @@ class Silenced:
     """The original net with the plan's channels silenced."""
 
     def __init__(self, net: Net, plan: Plan) -> None:
-        self.gone: Set[int] = {index for block in plan.removed_blocks for index in block["layers"]}
-        self.net, self.plan, self.channels = net, plan, Channels(net, self.gone)
+        blocks = {block["shortcut"]: set(block["layers"][:-1]) for block in plan.removed_blocks}
+        self.net, self.plan, self.channels = net, plan, Channels(net, blocks)
         self.removed = np.zeros(self.channels.size, bool)
         self.muted: Set[int] = set()
-        for block in plan.removed_blocks:
-            end = block["layers"][-2]
-            self.muted.update(self.channels.owner[self.channels.outputs[end]].tolist())
+        self.bypassed: Dict[int, int] = {}
+        for index, branch in blocks.items():
+            self.muted.update(self.channels.owner[self.channels.outputs[max(branch)]].tolist())
+            if not is_plain(net.layers[index]):
+                trunks = [x.index for x in net.layers[index].inputs if x.index not in branch]
+                self.bypassed[index] = trunks[0]
         for layer, sets in self.channels.producers():
             listed = plan.removed_channels.get(layer.index, []) + plan.constants.get(layer.index, [])
             self.removed[sets[[k for k in listed if k < sets.size]]] = True
-        self._offsets = walk(net, self.channels, self.removed, self.muted).emissions
+        self._offsets = walk(net, self.channels, self.removed, self.muted, bypassed=self.bypassed).emissions
+        self._trunks: Dict[int, np.ndarray] = {}
 
     def reference(self, mode: str) -> Tuple[Net, Callable[[Layer, np.ndarray], np.ndarray]]:
         """The net to run, and the hook to run it with."""
         if mode == "none":
-            return self.net, self._zero
+            return self.net, lambda layer, y: self._zero(layer, self._bypass(layer, y))
         reference = self.net.copy()
         for layer, sets in self.channels.producers():
             silent = np.ones(sets.size, bool) if layer.index in self.muted else self.removed[sets]
@@ -158,7 +166,14 @@ class Silenced:
                 weights = layer.array("weights").copy()
                 weights[silent] = 0
                 twin.set_param("weights", weights)
-        return reference, lambda layer, y: y
+        return reference, self._bypass
+
+    def _bypass(self, layer: Layer, y: np.ndarray) -> np.ndarray:
+        """A sum that is taken out with its activation or weights leaves its trunk, as forced."""
+        y = self._trunks[self.bypassed[layer.index]] if layer.index in self.bypassed else y
+        if layer.index in self.bypassed.values():
+            self._trunks[layer.index] = y
+        return y
 
     def _zero(self, layer: Layer, y: np.ndarray) -> np.ndarray:
         keep = ~self.removed[self.channels.sets[self.channels.outputs[layer.index]]]

@@ -95,6 +95,10 @@ hint: training diverged or the file is damaged; use an earlier backup
 bad.weights: error: value nan at byte 1220 (float 300)
 hint: training diverged or the file is damaged; use an earlier backup
 """,
+    "weight_nan_where_too_much_would_go": """\
+bad.weights: error: value nan at byte 1220 (float 300)
+hint: training diverged or the file is damaged; use an earlier backup
+""",
     "weight_nan_overwriting": """\
 bad.weights: error: value nan at byte 1220 (float 300)
 hint: training diverged or the file is damaged; use an earlier backup
@@ -262,7 +266,7 @@ plan.json: error: the plan leaves no filter in layer 0
 hint: make the plan again
 """,
     "plan_without_its_constants": """\
-plan.json: error: the plan's constants do not serve every reader
+plan.json: error: the plan's constants do not fit the readers of padded layers
 hint: make the plan again
 """,
     "plan_with_a_block_that_is_none": """\
@@ -275,7 +279,7 @@ hint: make the plan again
 """,
     "plan_beside_channels": """\
 error: --plan already says what goes
-hint: leave out --channels and --blocks
+hint: leave out --channels
 """,
     "plan_with_fewer_layers_than_the_second_pair": """\
 good.cfg: error: the second pair does not have the layers that the plan leaves

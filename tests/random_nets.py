@@ -7,14 +7,14 @@ The source is a seeded generator, a recorded list that is being shrunk, or Hypot
 from collections import OrderedDict
 
 import numpy as np
-from random_layers import MOST, VALUES, WIDEST, Layers
-from small_nets import make_weights
 
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.darknet.cfg import parse
 from darkprune.darknet.weights import Header
 from darkprune.graph.build import build
 from darkprune.graph.write import file_arrays
+from random_layers import MOST, VALUES, WIDEST, Layers
+from small_nets import make_weights
 
 ALIASES = {"convolutional": "conv", "connected": "conn", "maxpool": "max", "avgpool": "avg", "softmax": "soft"}
 HEADERS = [(0, 2, 5, 0, True), (0, 2, 5, 12800, True), (0, 1, 0, 64, False), (1001, 0, 0, 0, False)]

@@ -1,9 +1,8 @@
 """Makes a failing case small: layers, options and sizes go as long as it still fails in the same way."""
 
-from random_checks import Case
-
 from darkprune.darknet import values
 from darkprune.darknet.cfg import parse
+from random_checks import Case
 
 REFERENCES = ("from", "layers", "share_index")
 SIMPLE = {

@@ -276,6 +276,11 @@ def weight_nan_scored(folder):
 
 
 @maker
+def weight_nan_where_too_much_would_go(folder):
+    return weight_nan(folder) + ["--channels", "0.95"]
+
+
+@maker
 def weight_nan_overwriting(folder):
     for suffix in (".cfg", ".weights", ".plan.json"):
         (folder / ("out" + suffix)).write_text("older")
@@ -488,7 +493,7 @@ def plan_with_a_channel_too_many(folder):
 
 @maker
 def plan_with_a_huge_channel(folder):
-    write_plan(folder, lambda p: p["constants"].update({"0": [10**30]}))
+    write_plan(folder, lambda p: p["removed_channels"].update({"0": [10**30]}))
     return VERIFY + ["good.cfg", "good.weights", "--plan", "plan.json"]
 
 

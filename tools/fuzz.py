@@ -21,13 +21,12 @@ import traceback
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
 
-from random_checks import READERS, Case, Checker, Failure, draw  # noqa: E402
-from random_layers import Choices  # noqa: E402
-from random_shrink import shrink  # noqa: E402
-
 from darkprune.backends.darknet_ import find_library  # noqa: E402
 from darkprune.backends.opencv_ import _import_cv2  # noqa: E402
 from darkprune.errors import DarkpruneError, MissingDependency  # noqa: E402
+from random_checks import READERS, Case, Checker, Failure, draw  # noqa: E402
+from random_layers import Choices  # noqa: E402
+from random_shrink import shrink  # noqa: E402
 
 
 def failure_of(checker, case, with_readers):

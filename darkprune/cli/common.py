@@ -28,9 +28,9 @@ def warn(notices: Iterable[Notice]) -> None:
     for notice in notices:
         groups.setdefault((notice.message, notice.reader), []).append(notice)
     for same in groups.values():
-        sys.stderr.write(str(same[0]) + "\n")
+        write(str(same[0]) + "\n", sys.stderr)
         if len(same) > 1:
-            sys.stderr.write("  ... and on {} more lines\n".format(len(same) - 1))
+            write("  ... and on {} more lines\n".format(len(same) - 1), sys.stderr)
 
 
 def notice_texts(notices: Iterable[Notice]) -> List[str]:
@@ -40,7 +40,18 @@ def notice_texts(notices: Iterable[Notice]) -> List[str]:
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout; numbers JSON cannot say are null."""
-    sys.stdout.write(json.dumps(_finite(value)) + "\n")
+    write(json.dumps(_finite(value)) + "\n")
+
+
+def write(text: str, stream: Any = None) -> None:
+    """Text to stdout, or another stream; what its encoding cannot say is escaped."""
+    stream = stream or sys.stdout
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
 
 
 def _finite(value: Any) -> Any:

@@ -4,10 +4,9 @@ With weights, their size is checked against the cfg first, and that every value 
 """
 
 import argparse
-import sys
 from typing import Any, Dict, Optional
 
-from darkprune.cli.common import add_common, grouped, notice_texts, print_json, warn
+from darkprune.cli.common import add_common, grouped, notice_texts, print_json, warn, write
 from darkprune.darknet.weights import Header
 from darkprune.graph.build import load, totals
 from darkprune.graph.key import require_finite
@@ -30,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(as_dict(net))
     else:
         warn(net.notices)
-        sys.stdout.write(as_text(net))
+        write(as_text(net))
     return 0
 
 

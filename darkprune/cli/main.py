@@ -7,8 +7,10 @@ import argparse
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import List, Optional
 
+from darkprune.cli.common import write
 from darkprune.errors import DarkpruneError, render
 from darkprune.version import __version__
 
@@ -53,15 +55,25 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         return int(arguments.run(arguments))
     except DarkpruneError as error:
-        sys.stderr.write(str(error) + "\n")
-        return 2
+        return _failed(str(error), 2)
     except MemoryError:
-        text = render("error", "not enough memory for this net", hint="check width and height in [net]")
-        sys.stderr.write(text + "\n")
-        return 2
+        return _failed(render("error", "not enough memory for this net", hint="check width and height in [net]"), 2)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 1
+    except OSError as error:  # of the library's files, every one is an error of its own; this is stdout
+        _discard_output()
+        return _failed(render("error", "cannot write the output: {}".format(error.strerror)), 2)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
+        return _failed("interrupted", 130)
+
+
+def _failed(text: str, status: int) -> int:
+    write(text + "\n", sys.stderr)
+    return status
+
+
+def _discard_output() -> None:
+    """What is still to be printed goes nowhere, so that the end of the program does not trip over it."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

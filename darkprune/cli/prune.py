@@ -6,19 +6,53 @@ exactly what the original computes with gamma = 0 on the removed channels, padde
 
 import argparse
 import json
-import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
-from darkprune.cli.common import add_common, grouped, notice_texts, print_json, table, warn
+from darkprune.cli.common import add_common, grouped, notice_texts, print_json, table, warn, write
 from darkprune.darknet.pair import write_file
 from darkprune.errors import Notice, UsageError
 from darkprune.graph.build import load, totals
 from darkprune.graph.net import Net
 from darkprune.graph.save import PLAN_SUFFIX, save
 from darkprune.prune import plan as plans
-from darkprune.prune.pipeline import Pruned, apply_plan, prune
+from darkprune.prune.apply import apply_plan
+from darkprune.prune.pipeline import Pruned, prune
 from darkprune.prune.score import CRITERIA, GROUPINGS
 from darkprune.prune.select import DEFAULTS
+
+# What makes a plan: a given --plan has decided all of it.
+DEFAULT = " (default: {})".format
+CHOICES: List[Tuple[str, Dict[str, Any], str]] = [
+    ("--channels", {"metavar": "R", "type": float}, "share of the removable filters to remove: 0.6"),
+    ("--blocks", {"metavar": "N", "type": int}, "number of shortcut blocks to remove, first"),
+    (
+        "--block-rank",
+        {"choices": ("mean", "last")},
+        "rank blocks by all their convolutions or the last" + DEFAULT("mean"),
+    ),
+    (
+        "--scope",
+        {"choices": ("global", "layer")},
+        "one threshold, or the same share of each tied width" + DEFAULT(DEFAULTS.scope),
+    ),
+    ("--group", {"choices": GROUPINGS}, "how the scores of tied filters combine" + DEFAULT(DEFAULTS.group)),
+    ("--score", {"choices": sorted(CRITERIA)}, "what a filter is scored by" + DEFAULT(DEFAULTS.score)),
+    (
+        "--min-keep",
+        {"metavar": "X", "type": float},
+        "least to keep of a layer: a fraction if below 1, else a count" + DEFAULT(DEFAULTS.min_keep),
+    ),
+    (
+        "--round",
+        {"metavar": "N", "type": int},
+        "keep a multiple of N channels per tied width and group" + DEFAULT(DEFAULTS.round),
+    ),
+    (
+        "--absorb",
+        {"choices": ("exact", "bias", "none")},
+        "what becomes of the constants that removed channels emit" + DEFAULT(DEFAULTS.absorb),
+    ),
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,52 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the files to write")
-    parser.add_argument("--channels", metavar="R", type=float, help="share of the removable filters to remove: 0.6")
-    parser.add_argument("--blocks", metavar="N", type=int, default=0, help="number of shortcut blocks to remove, first")
-    parser.add_argument(
-        "--block-rank",
-        choices=("mean", "last"),
-        default="mean",
-        help="rank blocks by all their convolutions or the last (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--scope",
-        choices=("global", "layer"),
-        default=DEFAULTS.scope,
-        help="one threshold, or the same share of each tied width (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--group",
-        choices=GROUPINGS,
-        default=DEFAULTS.group,
-        help="how the scores of tied filters combine (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--score",
-        choices=sorted(CRITERIA),
-        default=DEFAULTS.score,
-        help="what a filter is scored by (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--min-keep",
-        metavar="X",
-        type=float,
-        default=DEFAULTS.min_keep,
-        help="least to keep of a layer: a fraction if below 1, else a count (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--round",
-        metavar="N",
-        type=int,
-        default=DEFAULTS.round,
-        help="keep a multiple of N channels per tied width and group (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--absorb",
-        choices=("exact", "bias", "none"),
-        default=DEFAULTS.absorb,
-        help="what becomes of the constants that removed channels emit (default: %(default)s)",
-    )
+    for flag, options, words in CHOICES:
+        parser.add_argument(flag, default=None, help=words, **options)
     parser.add_argument("--plan", metavar="FILE", help="carry out this plan instead of making one")
     parser.add_argument("--dry-run", action="store_true", help="write only OUT.plan.json")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -82,30 +72,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
-    pruned = _planned(net, arguments) if arguments.plan else _chosen(net, arguments)
+    names = [flag[2:].replace("-", "_") for flag, _, _ in CHOICES]
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    pruned = _planned(net, arguments.plan, given) if arguments.plan else prune(net, force=arguments.force, **given)
+    inputs = [arguments.cfg, arguments.weights] + ([arguments.plan] if arguments.plan else [])
     if arguments.dry_run:
-        inputs = [arguments.cfg, arguments.weights]
         write_file(arguments.output + PLAN_SUFFIX, pruned.plan.to_bytes(), inputs, arguments.overwrite)
     else:
-        save(pruned.net, arguments.output, arguments.overwrite, pruned.plan)
+        save(pruned.net, arguments.output, arguments.overwrite, pruned.plan, inputs)
     notices = net.notices + pruned.notices
     if arguments.json:
         print_json(_as_dict(net, pruned, notices))
     else:
         warn(notices)
-        sys.stdout.write(_as_text(net, pruned, arguments))
+        write(_as_text(net, pruned, arguments))
     return 0
 
 
-def _chosen(net: Net, arguments: argparse.Namespace) -> Pruned:
-    names = ("channels", "blocks", "scope", "group", "score", "min_keep", "round", "absorb", "block_rank", "force")
-    return prune(net, **{name: getattr(arguments, name) for name in names})
-
-
-def _planned(net: Net, arguments: argparse.Namespace) -> Pruned:
-    if arguments.channels is not None or arguments.blocks:
-        raise UsageError("--plan already says what goes", hint="leave out --channels and --blocks")
-    plan = plans.read(arguments.plan)
+def _planned(net: Net, path: str, given: Dict[str, Any]) -> Pruned:
+    if given:
+        flags = ["--" + name.replace("_", "-") for name in given]
+        raise UsageError("--plan already says what goes", hint="leave out " + ", ".join(sorted(flags)))
+    plan = plans.read(path)
     return Pruned(apply_plan(net, plan), plan, [], {}, None)
 
 

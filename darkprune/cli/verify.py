@@ -6,13 +6,12 @@ layer, and then each reader on the second pair. Exit status 1 when a check fails
 """
 
 import argparse
-import sys
 from typing import Any, List
 
 import numpy as np
 
 from darkprune.backends.registry import RUNNERS, open_runner
-from darkprune.cli.common import add_common, print_json, progress, warn
+from darkprune.cli.common import add_common, print_json, progress, warn, write
 from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, WeightsError, place
 from darkprune.graph.build import load
 from darkprune.graph.key import require_finite
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_json({"ok": ok, "checks": [check._asdict() for check in checks]})
     else:
         warn(net.notices)
-        sys.stdout.write(_as_text(checks, ok))
+        write(_as_text(checks, ok))
     return 0 if ok else 1
 
 

@@ -4,7 +4,7 @@ Every producing layer gives its output channels fresh labels; the other layers p
 tie them. Labels that are tied form one channel set: the unit that is scored, kept or removed whole.
 """
 
-from typing import AbstractSet, Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import AbstractSet, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -35,12 +35,14 @@ class Channels:
         filters: set -> number of filters (rows of weights) it holds. scored: set -> has a batch-norm gamma.
 
     Args:
-        gone: indices of layers that tie, pin and balance nothing, because shortcut blocks of them are taken out.
+        blocks: shortcut -> the layers of its branch, by index: shortcut blocks that are taken out. They tie, pin
+            and balance nothing, and what reads the shortcut reads its trunk.
     """
 
-    def __init__(self, net: Net, gone: AbstractSet[int] = frozenset()) -> None:
+    def __init__(self, net: Net, blocks: Optional[Mapping[int, AbstractSet[int]]] = None) -> None:
         self.net = net
-        self._gone = gone
+        self._blocks = blocks or {}
+        self._gone = set(self._blocks).union(*self._blocks.values())
         self.size = 0
         self.outputs: Dict[int, np.ndarray] = {}
         self.axes: Dict[int, Dict[str, np.ndarray]] = {}
@@ -115,8 +117,9 @@ class Channels:
         if layer.index in self._gone:
             for found, mark in zip((self._ties, self._pins, self._balances), marks):
                 del found[mark:]  # type: ignore[attr-defined]
-            if layer.op.residual:  # what reads the sum reads the trunk
-                labels = next((self.outputs[x.index] for x in layer.inputs if x.index not in self._gone), labels)
+            branch = self._blocks.get(layer.index)
+            if branch is not None:
+                labels = next(self.outputs[x.index] for x in layer.inputs if x.index not in branch)
         return labels
 
     def _finish(self) -> None:

@@ -83,8 +83,14 @@ class Configured:
     def set(self, key: str, value: Union[str, int, float, Sequence, None]) -> None:
         """Sets an option (None drops it). Shapes follow at the next `Net.infer`.
 
-        Raises CfgError where the value is not legal for a declared option.
+        Raises CfgError where the value is not legal for a declared option, GraphError for a reference to a layer.
         """
+        if key in self.op.references + self.op.pointers:
+            raise GraphError(
+                "{} of [{}] is an edge of the net, no number".format(key, self.type),
+                self.place(key),
+                "use Net.rewire(layer, position, source)",
+            )
         if isinstance(value, (list, tuple)):
             value = ",".join(str(v) for v in value)
         before = dict(self.edits)

@@ -1,9 +1,10 @@
 """Writes a net as a Darknet pair: both files together, or neither."""
 
-from typing import TYPE_CHECKING, Iterator, Optional
+from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from darkprune.darknet.pair import PairWriter
 from darkprune.darknet.weights import FLOAT
+from darkprune.errors import GraphError
 from darkprune.graph.net import Net
 from darkprune.graph.write import cfg_bytes, file_arrays
 
@@ -13,15 +14,19 @@ if TYPE_CHECKING:
 PLAN_SUFFIX = ".plan.json"
 
 
-def save(net: Net, prefix: str, overwrite: bool = False, plan: Optional["Plan"] = None) -> None:
+def save(
+    net: Net, prefix: str, overwrite: bool = False, plan: Optional["Plan"] = None, inputs: Sequence[str] = ()
+) -> None:
     """Writes `prefix`.cfg and `prefix`.weights, and with a plan `prefix`.plan.json.
 
-    The inputs of the net are never overwritten. Raises OutputError, and changes nothing, when a file cannot be
-    written or exists and `overwrite` is not set; GraphError when the net breaks an invariant; WeightsError when
-    a value of the original is not finite.
+    The files of the net, and further `inputs`, are never overwritten. Raises OutputError, and changes nothing, when
+    a file cannot be written or exists and `overwrite` is not set; GraphError when the net breaks an invariant or has
+    no values; WeightsError when a value of the original is not finite.
     """
     net.check()
-    inputs = [net.document.path] + ([net.source.path] if net.source else [])
+    if not net.loaded and net.count_parameters():
+        raise GraphError("the net has no values to write", net.config.place(), "load the weights too")
+    inputs = list(inputs) + [net.document.path] + ([net.source.path] if net.source else [])
     extras = [PLAN_SUFFIX] if plan is not None else []
     with PairWriter(prefix, inputs=inputs, overwrite=overwrite, extras=extras) as writer:
         writer.write_weights(weights_chunks(net))

@@ -215,10 +215,6 @@ class Op:
         length = layer.shape.channels
         return Emission(np.full(length, np.nan if bad else 0.0), np.ones(length, bool))
 
-    def passes(self, layer: "Layer", signals: List[float], lost: float) -> float:
-        """The share of the signal left behind this layer, given that of its inputs and the share its own lose."""
-        return sum(signals) / len(signals) * (1.0 - lost) if signals else 1.0
-
     def absorber(self, layer: "Layer") -> Optional[Absorber]:
         """How this layer takes over constants of its input; None for a layer that cannot."""
         return None

@@ -209,6 +209,8 @@ class Convolutional(Op):
         loud = fate.removed & ~fate.silenced
         if loud.any():
             offset[loud] = self._unsilenced(layer, ins[0], bias)[loud]
+        if self.obstacle(layer) and (ins[0].offset != 0).any():
+            offset[:] = np.nan  # its arrays are not edited, so they take nothing over
         if self.groups(layer) > 1 and self.padding(layer):
             # A kept filter over an input that still emits something: no constant at the borders takes it over.
             offset[self._disturbed(layer, ins[0]) & ~fate.removed] = np.nan

@@ -68,10 +68,6 @@ class Route(Op):
         offset = np.concatenate(self._parts(layer, [e.offset for e in ins]))
         return Emission(offset, np.concatenate(self._parts(layer, [e.live for e in ins])))
 
-    def passes(self, layer: "Layer", signals: List[float], lost: float) -> float:
-        widths = [x.shape.outputs for x in layer.inputs]
-        return sum(s * w for s, w in zip(signals, widths)) / sum(widths)
-
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         if not layer.shape.c:
             raise Unsupported("a route of maps of different sizes cannot be run", layer.place(), "resize the sources")

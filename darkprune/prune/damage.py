@@ -3,14 +3,15 @@
 A filter's output varies, per channel, with a standard deviation of |gamma| behind batch norm (its input is
 normalised), so the share of the variance that goes with the removed filters of a layer is
 sum(gamma_removed^2) / sum(gamma^2). The share left is followed to the heads: a layer multiplies what its input
-has left, a sum or concatenation averages it.
+has left, a sum or concatenation averages it, weighted by the variances that meet.
 """
 
-from typing import Any, Dict, List, NamedTuple
+from typing import AbstractSet, Any, Dict, List, NamedTuple
 
 import numpy as np
 
 from darkprune.graph.channels import Channels
+from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 
 Damage = NamedTuple(
@@ -23,29 +24,36 @@ Damage = NamedTuple(
 FATAL = 0.75  # from here on a pruned net keeps no useful accuracy without training
 
 
-def predict(net: Net, channels: Channels, removed: np.ndarray) -> Damage:
-    """The predicted damage of silencing the channel sets that `removed` (bool by set) marks."""
+def predict(net: Net, channels: Channels, removed: np.ndarray, muted: AbstractSet[int] = frozenset()) -> Damage:
+    """The predicted damage of silencing the channel sets that `removed` (bool by set) marks, and the layers `muted`."""
     lost: Dict[int, float] = {}
-    for layer, sets in channels.producers():
-        gone = removed[sets]
-        if layer.index < net.loaded and gone.any():
+    power = {-1: 1.0}  # layer -> variance of its output, summed over channels
+    left = {-1: 1.0}  # layer -> share of its signal that is left
+    made = {layer.index: sets for layer, sets in channels.producers() if layer.index < net.loaded}
+    for layer in net.layers:
+        sources = [x.index for x in layer.inputs]
+        power[layer.index] = sum(power[i] for i in sources)
+        weighed = sum(left[i] * power[i] for i in sources)
+        left[layer.index] = weighed / power[layer.index] if power[layer.index] > 0 else min([left[i] for i in sources])
+        if layer.index in made:
             strength = _strength(layer)
             total = float(strength.sum())
-            lost[layer.index] = float(strength[gone].sum()) / total if total > 0 else 0.0
-    left = {-1: 1.0}
-    for layer in net.layers:
-        signals = [left[x.index] for x in layer.inputs]
-        left[layer.index] = layer.op.passes(layer, signals, lost.get(layer.index, 0.0))
+            gone = removed[made[layer.index]] | (layer.index in muted)
+            share = float(strength[gone].sum()) / total if total > 0 else 0.0
+            if gone.any():
+                lost[layer.index] = share
+            power[layer.index], left[layer.index] = total, left[layer.index] * (1.0 - share)
     worst = min([left[layer.index] for layer in net.outputs()] or [1.0])
     return Damage(max(0.0, 1.0 - worst), lost)
 
 
-def _strength(layer: Any) -> np.ndarray:
-    """float64 per filter, proportional to the variance of its output."""
+def _strength(layer: Layer) -> np.ndarray:
+    """float64 per filter: the variance of its output, with a normalised input; 1 where there is no batch norm."""
     if layer.has("scales"):
         return layer.array("scales").astype(np.float64) ** 2
     weights = layer.array("weights").reshape(layer.shape.channels, -1)
-    return np.einsum("ij,ij->i", weights, weights, dtype=np.float64)
+    norms = np.einsum("ij,ij->i", weights, weights, dtype=np.float64)
+    return norms / float(norms.mean()) if norms.any() else norms
 
 
 def gamma_histogram(net: Net, bins: int = 20) -> Dict[str, Any]:

@@ -5,7 +5,7 @@ whole set has no gamma). Such a channel is constant inside the map; everything b
 that constant on, until a layer with weights takes it over.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set
 
 import numpy as np
 
@@ -25,7 +25,12 @@ Walk = NamedTuple(
 
 
 def walk(
-    net: Net, channels: Channels, removed: np.ndarray, muted: Optional[Set[int]] = None, seeds: Optional[Any] = None
+    net: Net,
+    channels: Channels,
+    removed: np.ndarray,
+    muted: Optional[Set[int]] = None,
+    seeds: Optional[Any] = None,
+    bypassed: Optional[Mapping[int, int]] = None,
 ) -> Walk:
     """Follows the constants through the net.
 
@@ -33,8 +38,10 @@ def walk(
         removed: bool by set number.
         muted: indices of layers whose whole output is silenced (the ends of removed branches).
         seeds: layer index -> float64 constants that silenced channels emit, instead of what they do emit.
+        bypassed: layer -> the earlier layer that takes its place (sums that are taken out with their activation).
     """
-    muted = muted or set()
+    muted, bypassed = muted or set(), bypassed or {}
+    shared = {target.index for layer in net.layers for target in layer.pointers.values()}
     length = net.input.shape.channels
     emissions = {-1: Emission(np.zeros(length), np.ones(length, bool))}
     stuck: Dict[int, str] = {}
@@ -43,6 +50,10 @@ def walk(
         ins = [emissions[x.index] for x in layer.inputs]
         fate = fate_of(layer, channels, removed, muted)
         emission = layer.op.emit(layer, ins, fate)
+        if layer.index in bypassed:
+            emission = emissions[bypassed[layer.index]]
+        if layer.index in shared and any((e.offset != 0).any() for e in ins):
+            emission = Emission(np.full(emission.offset.shape, np.nan), emission.live)  # another layer uses its arrays
         if seeds is not None and layer.index in seeds:
             offset = np.where(fate.silenced, seeds[layer.index], emission.offset)
             emission = Emission(offset, emission.live)

@@ -1,22 +1,20 @@
 """From a net and options to a plan, and from a net and a plan to the pruned net."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from darkprune.errors import DarkpruneError, Notice, PlanError, UsageError
+from darkprune.errors import DarkpruneError, Notice, UsageError
 from darkprune.graph.build import totals
 from darkprune.graph.channels import Channels
 from darkprune.graph.key import KeyJob
 from darkprune.graph.net import Net
-from darkprune.prune.absorb import Absorption
-from darkprune.prune.blocks import Block, find_blocks, remove_blocks
+from darkprune.prune.apply import apply_channels, carriers_of, numbering
+from darkprune.prune.blocks import Block
+from darkprune.prune.cut import Chosen, choose_blocks, remove_blocks, silence
 from darkprune.prune.damage import FATAL, gamma_histogram, predict, worst_layers
-from darkprune.prune.emission import Walk, walk
-from darkprune.prune.plan import Plan, require_pair
-from darkprune.prune.readers import audible, choose_constants, readers_of, usable_sets
-from darkprune.prune.reshape import narrow
-from darkprune.prune.select import DEFAULTS, Options, check_options, select
+from darkprune.prune.plan import Plan
+from darkprune.prune.select import DEFAULTS, Options, Selection, check_options, select
 
 Pruned = NamedTuple(
     "Pruned",
@@ -56,6 +54,8 @@ def prune(
     """
     options = Options(channels or 0.0, scope, group, score, min_keep, round, absorb)
     check_options(options)
+    if net.source is None and not net.loaded:
+        raise UsageError("the net has no values to prune by", hint="load the weights too")
     if channels is None and not blocks:
         raise UsageError("nothing to prune was asked for", hint="give --channels 0.5, --blocks 4, or both")
     key = KeyJob(net)
@@ -71,54 +71,59 @@ def prune(
 def _pruned(
     net: Net, channels: Optional[float], blocks: int, block_rank: str, force: bool, options: Options, plan: Plan
 ) -> Pruned:
-    absorb = options.absorb
     notices: List[Notice] = []
-    shorter = _choose_blocks(net, blocks, block_rank, absorb, force, plan, notices)
-    result, reached, damage = shorter, None, 0.0
     preflight: Dict[str, Any] = {"gamma": gamma_histogram(net), "damage": 0.0, "layers": []}
+    shorter, reached, left = net, None, 1.0
+    if blocks:
+        chosen = choose_blocks(net, blocks, block_rank, options.absorb, force)
+        _record_blocks(chosen, plan, notices)
+        left = _signal_left(net, chosen.blocks)
+        shorter = remove_blocks(net, chosen.blocks, options.absorb, options.round)
+    result = shorter
     if channels is not None:
         sets = Channels(shorter)
-        found = select(shorter, sets, options)
-        predicted = predict(shorter, sets, found.removed)
-        damage, reached = predicted.total, found.reached
-        preflight.update(damage=round_(damage), layers=worst_layers(predicted))
+        found = select(shorter, sets, options, _added(net, shorter, sets))
+        _refuse_nothing(sets, found)
+        predicted, reached = predict(shorter, sets, found.removed), found.reached
+        left *= 1.0 - predicted.total
+        preflight["layers"] = worst_layers(predicted)
         constants = np.zeros(sets.size, bool)
         constants[list(found.carriers.values())] = True
-        carriers, _ = _carriers(shorter, sets, found.walk, constants)
-        result = _apply_channels(shorter, sets, found.removed, found.walk, absorb, carriers)
-        _record_channels(net, shorter, sets, found.removed, found.carriers, plan)
+        carriers, _ = carriers_of(shorter, sets, found.walk, constants)
+        result = apply_channels(shorter, sets, found.removed, found.walk, options.absorb, carriers)
+        _record_channels(net, shorter, sets, found.removed, constants, plan)
         _record_kept(sets, found, plan)
         _notice_channels(options, found, sets, notices)
-    _notice_damage(preflight, damage, force, notices)
-    plan.predicted = dict(totals(result), damage=round_(damage))
+    preflight["damage"] = round_(1.0 - left)
+    _notice_damage(preflight, force, notices)
+    plan.predicted = dict(totals(result), damage=preflight["damage"])
     return Pruned(result, plan, notices, preflight, reached)
 
 
-def apply_plan(net: Net, plan: Plan) -> Net:
-    """Carries out a plan. Raises PlanError when it was made for another pair or names what is not there."""
-    require_pair(plan, net)
-    try:
-        return _applied(net, plan)
-    except PlanError as error:
-        error.where = error.where or plan.where
-        raise
+def _signal_left(net: Net, blocks: List[Block]) -> float:
+    """Share of the signal that is predicted to be left without the blocks."""
+    quiet = silence(net, blocks)
+    return 1.0 - predict(net, quiet.channels, np.zeros(quiet.channels.size, bool), quiet.muted).total
 
 
-def _applied(net: Net, plan: Plan) -> Net:
-    absorb = plan.options.get("absorb", "exact")
-    shorter = _remove_planned_blocks(net, plan, absorb)
-    if plan.removed_channels or plan.constants:
-        sets = Channels(shorter)
-        removed = _planned_sets(net, shorter, sets, plan)
-        result = walk(shorter, sets, removed)
-        carriers: Dict[int, int] = {}
-        if absorb == "exact":
-            constants = _mask(net, shorter, sets, plan.constants)
-            carriers, unserved = _carriers(shorter, sets, result, constants)
-            if unserved or result.stuck:
-                raise PlanError("the plan's constants do not serve every reader", hint="make the plan again")
-        shorter = _apply_channels(shorter, sets, removed, result, absorb, carriers)
-    return shorter
+def _added(net: Net, shorter: Net, sets: Channels) -> np.ndarray:
+    """bool by set: channels that the original has not, added to carry the constants of removed blocks."""
+    added, number = np.zeros(sets.size, bool), numbering(net, shorter)
+    for layer, mine in sets.producers():
+        added[mine[net.layers[number[layer.index]].shape.channels :]] = True
+    return added
+
+
+def _refuse_nothing(sets: Channels, found: Selection) -> None:
+    """Raises UsageError where no filter may go at all, with the reasons."""
+    if found.eligible.any():
+        return
+    reasons = sorted({str(sets.pin_reason(n)) for n in np.flatnonzero(sets.pinned >= 0)} - {"the image"})
+    if (np.isnan(found.scores) & (sets.filters > 0) & (sets.pinned < 0)).any():
+        cure = "its filters have no batch norm to score; --score l2 scores them by their weights"
+    else:
+        cure = "; ".join(reasons[:4])
+    raise UsageError("no filter of this net can be removed", hint=cure)
 
 
 def round_(value: float) -> float:
@@ -132,140 +137,25 @@ def _record(options: Options, blocks: int, block_rank: str) -> Dict[str, Any]:
     return {key: record[key] for key in sorted(record)}
 
 
-# ---- blocks
-
-
-def _choose_blocks(
-    net: Net, count: int, ranking: str, absorb: str, force: bool, plan: Plan, notices: List[Notice]
-) -> Net:
-    if count < 0:
-        raise UsageError("blocks must not be negative", hint="give the number of shortcut blocks to remove")
-    if not count:
-        return net
-    blocks = find_blocks(net, ranking)
-    usable = [b for b in blocks if b.obstacle is None or (force and b.trunk.shape == b.shortcut.shape)]
-    left = sorted(usable, key=lambda b: (b.score, b.shortcut.index))
-    stuck: Dict[int, str] = {}
-    while len(left) >= count:
-        chosen = left[:count]
-        shorter, why, _ = remove_blocks(net, chosen, absorb)
-        if not why:
-            _record_blocks(chosen, stuck, plan, notices)
-            return shorter
-        stuck.update(why)
-        left = [b for b in left if b.shortcut.index not in why]
-    others = ["layer {}: {}".format(b.shortcut.index, b.obstacle) for b in blocks if b not in usable]
-    others += ["layer {}: {}".format(index, why) for index, why in sorted(stuck.items())]
-    raise UsageError(
-        "{} shortcut blocks were asked for, {} of {} can go".format(count, len(left), len(blocks)),
-        hint="; ".join(others[:6]) or "ask for fewer",
-    )
-
-
-def _record_blocks(chosen: List[Block], stuck: Dict[int, str], plan: Plan, notices: List[Notice]) -> None:
-    for block in sorted(chosen, key=lambda b: b.shortcut.index):
+def _record_blocks(chosen: Chosen, plan: Plan, notices: List[Notice]) -> None:
+    for block in sorted(chosen.blocks, key=lambda b: b.shortcut.index):
         layers = [layer.index for layer in block.branch] + [block.shortcut.index]
         plan.removed_blocks.append({"shortcut": block.shortcut.index, "layers": layers})
         if block.obstacle:
             notices.append(Notice("block {} was forced although {}".format(block.shortcut.index, block.obstacle)))
-    for index, why in sorted(stuck.items()):
+    for index, why in sorted(chosen.passed.items()):
         plan.kept.append({"block": index, "reason": why})
 
 
-def _remove_planned_blocks(net: Net, plan: Plan, absorb: str) -> Net:
-    if not plan.removed_blocks:
-        return net
-    known = {block.shortcut.index: block for block in find_blocks(net)}
-    chosen = []
-    for entry in plan.removed_blocks:
-        block = known.get(entry["shortcut"])
-        if block is None or [x.index for x in block.branch] + [block.shortcut.index] != entry["layers"]:
-            cause = "layers {} are no shortcut block".format(entry["layers"][:9])
-            raise PlanError(cause, hint="make the plan again")
-        chosen.append(block)
-    shorter, stuck, _ = remove_blocks(net, chosen, absorb)
-    if stuck:
-        raise PlanError("blocks {} cannot be removed".format(sorted(stuck)), hint="make the plan again")
-    return shorter
-
-
-# ---- channels
-
-
-def _apply_channels(
-    net: Net, sets: Channels, removed: np.ndarray, result: Walk, absorb: str, carriers: Dict[int, int]
-) -> Net:
-    absorption = Absorption(net, sets, removed, result, absorb, carriers, set())
-    kept = ~removed
-    kept[absorption.constants] = True
-    new = narrow(net, sets, kept, absorption.patches)
-    new.check()
-    return new
-
-
-def _carriers(net: Net, sets: Channels, result: Walk, constants: np.ndarray) -> Tuple[Dict[int, int], List[int]]:
-    """Padded reader -> its constant, when only the sets in `constants` may serve; and the readers left over."""
-    readers = readers_of(net, sets, result.emissions, set())
-    return choose_constants(sets, readers, usable_sets(net, sets, constants), audible(net, sets))
-
-
-def _numbering(net: Net, shorter: Net) -> Dict[int, int]:
-    """Layer number after the removal of blocks -> in the original."""
-    original = {id(layer.section): layer.index for layer in net.layers}
-    return {layer.index: original[id(layer.section)] for layer in shorter.layers}
-
-
 def _record_channels(
-    net: Net, shorter: Net, sets: Channels, removed: np.ndarray, carriers: Dict[int, int], plan: Plan
+    net: Net, shorter: Net, sets: Channels, removed: np.ndarray, constants: np.ndarray, plan: Plan
 ) -> None:
-    number = _numbering(net, shorter)
-    constant = np.zeros(sets.size, bool)
-    constant[list(carriers.values())] = True
+    number = numbering(net, shorter)
     for layer, mine in sets.producers():
-        for lists, mask in ((plan.removed_channels, removed & ~constant), (plan.constants, constant)):
+        for lists, mask in ((plan.removed_channels, removed & ~constants), (plan.constants, constants)):
             places = np.flatnonzero(mask[mine]).tolist()
             if places:
                 lists[number[layer.index]] = places
-
-
-def _planned_sets(net: Net, shorter: Net, sets: Channels, plan: Plan) -> np.ndarray:
-    gone = _mask(net, shorter, sets, plan.removed_channels) | _mask(net, shorter, sets, plan.constants)
-    for number in np.flatnonzero(gone):
-        if sets.pin_reason(number):
-            cause = "the plan removes a channel that must stay: {}".format(sets.pin_reason(number))
-            raise PlanError(cause, hint="make the plan again")
-    for layer, mine in sets.producers():
-        if gone[mine].all():
-            raise PlanError("the plan leaves no filter in layer {}".format(layer.index), hint="make the plan again")
-    return gone
-
-
-def _mask(net: Net, shorter: Net, sets: Channels, lists: Dict[int, List[int]]) -> np.ndarray:
-    """bool by set: the sets of the listed channels. Raises PlanError where a set is listed in part."""
-    number = _numbering(net, shorter)
-    mask, listed = np.zeros(sets.size, bool), np.zeros(sets.size, int)
-    known: Set[int] = set()
-    for layer, mine in sets.producers():
-        places = lists.get(number[layer.index], [])
-        known.add(number[layer.index])
-        if places and max(places) >= mine.size:
-            cause = "the plan names channel {} of layer {}, which has {}".format(
-                max(places), number[layer.index], mine.size
-            )
-            raise PlanError(cause, hint="make the plan again")
-        mask[mine[places]] = True
-        np.add.at(listed, mine[places], 1)
-    if set(lists) - known:
-        cause = "the plan removes channels of layer {}, which makes none".format(min(set(lists) - known))
-        raise PlanError(cause, hint="make the plan again")
-    if (listed[mask] != sets.filters[mask]).any():
-        partly = np.flatnonzero(mask & (listed != sets.filters))
-        owner, channel = sets.members(int(partly[0]))[0]
-        cause = "the plan removes a part of the channel set that channel {} of layer {} is in".format(
-            channel, number.get(owner, owner)
-        )
-        raise PlanError(cause, hint="channels that are tied must go together: make the plan again")
-    return mask
 
 
 def _record_kept(sets: Channels, found: Any, plan: Plan) -> None:
@@ -303,8 +193,8 @@ def _notice_channels(options: Options, found: Any, sets: Channels, notices: List
         )
 
 
-def _notice_damage(preflight: Dict[str, Any], damage: float, force: bool, notices: List[Notice]) -> None:
-    gamma = preflight["gamma"]
+def _notice_damage(preflight: Dict[str, Any], force: bool, notices: List[Notice]) -> None:
+    gamma, damage = preflight["gamma"], preflight["damage"]
     if damage > 0.01 and not gamma["sparsified"]:
         notices.append(
             Notice(
@@ -317,13 +207,8 @@ def _notice_damage(preflight: Dict[str, Any], damage: float, force: bool, notice
         )
     if damage < FATAL:
         return
-    cause = "pruning would remove {:.0%} of the signal ({})".format(damage, ", ".join(preflight["layers"]))
+    most = " ({})".format(", ".join(preflight["layers"])) if preflight["layers"] else ""
+    cause = "pruning would remove {:.0%} of the signal{}".format(damage, most)
     if not force:
         raise UsageError(cause, hint="prune less, use --scope layer, train for sparsity first, or --force")
     notices.append(Notice(cause, None, "the pruned net has to be trained again"))
-
-
-def block_count(net: Net) -> Tuple[int, int]:
-    """(shortcut blocks, those that can go without force)."""
-    blocks = find_blocks(net)
-    return len(blocks), sum(b.obstacle is None for b in blocks)

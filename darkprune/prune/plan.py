@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import OrderedDict
 from typing import Any, Dict, List, Optional, Union
 
@@ -149,13 +150,18 @@ def from_dict(fields: Any, path: str = "<plan>") -> Plan:
         plan.removed_blocks.append(block)
     plan.removed_channels = _channel_lists(fields["removed_channels"], "removed_channels", path)
     plan.constants = _channel_lists(fields["constants"], "constants", path)
+    both = [i for i, v in plan.constants.items() if set(v) & set(plan.removed_channels.get(i, []))]
+    if both:
+        raise PlanError("channels of layer {} both go and stay".format(both[0]), place(path), "make the plan again")
+    if plan.constants and plan.options.get("absorb") != "exact":
+        raise PlanError("only a plan with absorb exact has constants", place(path), "make the plan again")
     return plan
 
 
 def _channel_lists(value: Dict[str, Any], name: str, path: str) -> Dict[int, List[int]]:
     lists = {}
     for key, numbers in value.items():
-        if not key.isdigit() or len(key) > 9 or not _numbers(numbers):
+        if not re.match(r"[0-9]{1,9}\Z", key) or not _numbers(numbers):
             cause = '"{}" holds no list of channels for layer {}'.format(name, _short(key))
             raise PlanError(cause, place(path), "make the plan again")
         if len(set(numbers)) < len(numbers):

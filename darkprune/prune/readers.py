@@ -1,7 +1,7 @@
 """Who meets the constants of removed channels: the weighted layers, what each gets, and which channels can serve it."""
 
 import threading
-from typing import Dict, List, NamedTuple, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -90,6 +90,35 @@ def choose_constants(
             chosen[index] = carrier
             del waiting[index]
     return chosen, unserved
+
+
+def assign(
+    net: Net,
+    channels: Channels,
+    readers: List[Reader],
+    usable: np.ndarray,
+    heard: Optional[Dict[int, Emission]] = None,
+) -> Tuple[Dict[int, int], List[int]]:
+    """`choose_constants`, with only those constants heard that are then really emitted (a product needs two)."""
+    heard = audible(net, channels) if heard is None else heard
+    carriers, unserved = choose_constants(channels, readers, usable, heard)
+    columns = {}
+    for reader in readers:
+        if reader.layer.index in carriers:
+            mine = channels.sets[reader.labels] == carriers[reader.layer.index]
+            columns[reader.layer.index] = int(np.flatnonzero(mine & served(reader, heard))[0])
+    groups = {int(channels.added[r.labels[columns[r.layer.index]]]) for r in readers if r.layer.index in columns}
+    seeds = {}
+    for layer, _ in channels.producers():
+        labels = channels.outputs[layer.index]
+        seeds[layer.index] = np.array([float(label in groups) for label in labels.tolist()])
+    found = walk(net, channels, np.ones(channels.size, bool), seeds=seeds).emissions if groups else {}
+    for reader in readers:
+        column = columns.get(reader.layer.index)
+        if column is not None and not abs(joined(found, reader.layer)[column]) >= AUDIBLE:
+            unserved.append(reader.layer.index)
+            del carriers[reader.layer.index]
+    return carriers, sorted(unserved)
 
 
 def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from darkprune.graph.net import Net
 from darkprune.ops.base import ParamSpec
 
 Gather = Dict[int, Dict[str, np.ndarray]]  # layer index -> axis -> positions in the old axis, -1 for a new zero one
+MANY = 1 << 30  # more channels than any layer has
 Patch = Callable[[np.ndarray], np.ndarray]
 Patches = Mapping[Tuple[int, str], Patch]  # (layer index, parameter) -> change after gathering
 
@@ -23,8 +24,8 @@ def narrow(net: Net, channels: Channels, kept: np.ndarray, patches: Patches) -> 
     return regather(net, gather, patches)
 
 
-def widen(net: Net, channels: Channels, width: np.ndarray) -> Net:
-    """A net that computes the same, with one more channel, all zeros, in each layer that makes sets of `width`.
+def widen(net: Net, channels: Channels, width: np.ndarray, count: int = 1) -> Net:
+    """A net that computes the same, with `count` more channels, all zeros, in each layer that makes sets of `width`.
 
     Args:
         width: bool by set number: the sets of one tied width that is neither balanced nor uneven.
@@ -34,19 +35,20 @@ def widen(net: Net, channels: Channels, width: np.ndarray) -> Net:
         if width[sets].any():
             twin = new.layers[layer.index]
             lengths = {name: labels.size for name, labels in channels.axes[layer.index].items()}
-            lengths["out"] += 1
+            lengths["out"] += count
             for key, value in layer.op.narrowed(layer, lengths).items():
                 twin.set(key, value)
             grown.add(layer.index)
     new.infer()
     after = Channels(new)
-    count = {layer.index: layer.shape.channels for layer in net.layers}
+    before = {layer.index: layer.shape.channels for layer in net.layers}
     gather: Gather = {}
     for index, axes in after.axes.items():
         gather[index] = {}
         for name, labels in axes.items():
             owner = after.owner[labels]
-            fresh = np.array([o in grown for o in owner]) & (after.place[labels] == [count.get(o, -1) for o in owner])
+            old = np.array([before[o] if o in grown else MANY for o in owner.tolist()])
+            fresh = after.place[labels] >= old
             gather[index][name] = np.where(fresh, -1, np.cumsum(~fresh) - 1)
     return regather(net, gather, {})
 

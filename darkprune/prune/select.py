@@ -9,7 +9,7 @@ from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.emission import Walk, walk
-from darkprune.prune.readers import audible, choose_constants, readers_of, usable_sets
+from darkprune.prune.readers import assign, audible, readers_of, usable_sets
 from darkprune.prune.score import set_scores
 
 Options = NamedTuple(
@@ -62,22 +62,25 @@ def check_options(options: Options) -> None:
             raise UsageError(cause, hint=cure)
 
 
-def select(net: Net, channels: Channels, options: Options) -> Selection:
-    """Chooses the channel sets to remove. Raises UsageError."""
+def select(net: Net, channels: Channels, options: Options, added: Optional[np.ndarray] = None) -> Selection:
+    """Chooses the channel sets to remove; `added` ones (bool by set) do not count as filters. Raises UsageError."""
     check_options(options)
     scores = set_scores(net, channels, options.score, options.group)
     eligible = (channels.filters > 0) & (channels.pinned < 0) & ~np.isnan(scores)
-    total = int(channels.filters[eligible].sum())
+    counts = channels.filters.copy()
+    if added is not None:
+        counts[added] = 0
+    total = int(counts[eligible].sum())
     order = np.flatnonzero(eligible)
     order = order[np.argsort(scores[order], kind="mergesort")]
     goal = asked = options.channels
     best: Optional[Selection] = None
     for _ in range(6):
-        wanted = _lowest(channels, order, asked, options.scope)
+        wanted = _lowest(channels, counts, order, asked, options.scope)
         removed, carriers, result, kept = _repair(net, channels, wanted, scores, options)
         gone = removed.copy()
         gone[list(carriers.values())] = False
-        reached = float(channels.filters[gone & eligible].sum()) / total if total else 0.0
+        reached = float(counts[gone & eligible].sum()) / total if total else 0.0
         found = Selection(removed, carriers, result, reached, kept, eligible, scores)
         if best is None or abs(reached - goal) < abs(best.reached - goal):
             best = found
@@ -90,7 +93,7 @@ def select(net: Net, channels: Channels, options: Options) -> Selection:
     return best
 
 
-def _lowest(channels: Channels, order: np.ndarray, share: float, scope: str) -> np.ndarray:
+def _lowest(channels: Channels, counts: np.ndarray, order: np.ndarray, share: float, scope: str) -> np.ndarray:
     """bool by set: the lowest-scored sets that together hold the share of the filters of `order`."""
     removed = np.zeros(channels.size, bool)
     groups = [order]
@@ -98,7 +101,7 @@ def _lowest(channels: Channels, order: np.ndarray, share: float, scope: str) -> 
         widths = channels.widths()[order]
         groups = [order[widths == width] for width in np.unique(widths)]
     for group in groups:
-        held = np.cumsum(channels.filters[group])
+        held = np.cumsum(counts[group])
         if held.size:
             removed[group[held <= share * held[-1] + 1e-9]] = True
     return removed
@@ -122,7 +125,7 @@ def _repair(
                     _restore(removed, [number], why, kept)
                 continue
             readers = readers_of(net, channels, result.emissions, set())
-            carriers, unserved = choose_constants(channels, readers, usable & removed, heard)
+            carriers, unserved = assign(net, channels, readers, usable & removed, heard)
             if unserved:
                 for reader in readers:
                     if reader.layer.index in unserved:

@@ -9,8 +9,9 @@ from darkprune.errors import UsageError
 from darkprune.graph.build import load
 from darkprune.graph.save import save
 from darkprune.prune.absorb import Absorption
+from darkprune.prune.apply import apply_plan
 from darkprune.prune.blocks import find_blocks
-from darkprune.prune.pipeline import apply_plan, prune
+from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, route, section, shortcut
 
 HEAD3 = conv(5, activation="linear", bn=None)
@@ -135,6 +136,7 @@ def test_other_shortcuts_need_force(end, why, tmp_path):
 NO_BLOCKS = {
     "a branch without channels of its own": cfg(conv(16), section("maxpool", size=3, stride=1), shortcut(-2), HEAD),
     "a branch that adds the trunk itself": cfg(conv(16), conv(16), shortcut(-2), DROP, shortcut(0), HEAD),
+    "a branch that ends in a sum of its own": cfg(conv(16), conv(16), conv(16), shortcut(1), shortcut(0), HEAD),
     "a branch read elsewhere": cfg(conv(16), conv(16), shortcut(-2), HEAD, route(1), HEAD),
     "a branch that reads more than the trunk": cfg(conv(16), conv(16), route(0, 1), conv(16), shortcut(1), HEAD),
     "a branch over other layers": cfg(conv(16), conv(4), route(0), conv(16), shortcut(0), HEAD),
@@ -176,7 +178,10 @@ def test_a_trunk_that_cannot_grow_by_one_channel(between, tmp_path):
 def test_a_block_whose_depthwise_layer_tied_the_trunk(tmp_path):
     """What a block tied is free once it is gone; `verify` must see that too."""
     text = cfg(conv(12), conv(6, 1), conv(12, 1, groups=6), shortcut(-3), conv(16), HEAD)
-    net = small_nets.net(tmp_path, text, dead=0.3)
-    pruned = prune(net, blocks=1, channels=0.4, absorb="none", force=True)
-    assert pruned.plan.removed_blocks and pruned.plan.removed_channels
+    net = small_nets.net(tmp_path, text, dead=0)
+    weak = np.ones(12)
+    weak[[3, 8]] = 0.01
+    net.layers[0].set_param("scales", weak)
+    pruned = prune(net, blocks=1, channels=2 / 28.0, absorb="none")
+    assert pruned.plan.removed_blocks and pruned.plan.removed_channels == {0: [3, 8]}
     assert all(check.ok for check in checks(net, pruned))

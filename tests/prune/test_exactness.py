@@ -56,6 +56,8 @@ NETS = {
     ),
     "upsample": cfg(conv(16, stride=2), section("upsample", stride=2), conv(16), HEAD3),
     "upsample with a scale": cfg(conv(16, stride=2), section("upsample", stride=2, scale=0.5), HEAD3),
+    "upsample with a scale, 1x1 reader": cfg(conv(16, stride=2), section("upsample", stride=2, scale=0.5), HEAD),
+    "upsample that sums cells": cfg(conv(16), section("upsample", stride=-2), HEAD),
     "maxpool 2/1": cfg(conv(16), POOL, conv(16), HEAD3),
     "maxpool 2/2": cfg(conv(16), section("maxpool", size=2, stride=2), conv(16), HEAD3),
     "spp": cfg(conv(16), SPP, conv(16, 1), HEAD3),
