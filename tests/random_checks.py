@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import traceback
 from collections import Counter, OrderedDict
 
 import numpy as np
@@ -10,7 +12,7 @@ from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.registry import open_runner
 from darkprune.darknet.cfg import parse
 from darkprune.darknet.weights import Header
-from darkprune.errors import UsageError
+from darkprune.errors import DarkpruneError, UsageError
 from darkprune.graph.build import load
 from darkprune.graph.channels import Channels
 from darkprune.graph.key import pair_key
@@ -77,6 +79,8 @@ def pruned_by(net, options):
         try:
             return prune(net, blocks=blocks, force=True, **options)
         except UsageError as error:
+            if "no filter of this net can be removed" in error.message:
+                return None
             if not blocks or "shortcut blocks were asked for" not in error.message:
                 raise
             blocks -= 1
@@ -219,3 +223,29 @@ def masked(net, plan):
             if layer.has("mean") and layer.type == "batchnorm":
                 layer.set_param("mean", np.where(np.isin(np.arange(owner.size), silent), 0, layer.array("mean")))
     return twin
+
+
+def failure_of(checker, case, with_readers):
+    """(kind, text) of what fails, None where nothing does."""
+    try:
+        checker.run(case, with_readers)
+    except Failure as error:
+        return str(error).split(":")[0], str(error)
+    except DarkpruneError as error:
+        return type(error).__name__ + error.message[:12], "{}: {}".format(type(error).__name__, error.message)
+    except Exception as error:  # a bug of the package: which is what is looked for
+        line = traceback.extract_tb(sys.exc_info()[2])[-1]
+        where = "{}:{}".format(os.path.basename(line[0]), line[1])
+        return type(error).__name__ + where, "{} at {}: {}".format(type(error).__name__, where, error)
+    return None
+
+
+def kept_cases(folder):
+    """(name, Case) of each net that `keep` wrote."""
+    for file in sorted(os.listdir(folder)):
+        if file.endswith(".json"):
+            with open(os.path.join(folder, file)) as stream:
+                fields = json.load(stream)
+            with open(os.path.join(folder, file[:-5] + ".cfg"), "rb") as stream:
+                data = stream.read()
+            yield file[:-5], Case(data, fields["weights"], fields["options"], fields["dialect"])

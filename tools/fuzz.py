@@ -16,32 +16,16 @@ import os
 import sys
 import tempfile
 import time
-import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
 
 from darkprune.backends.darknet_ import find_library  # noqa: E402
 from darkprune.backends.opencv_ import _import_cv2  # noqa: E402
-from darkprune.errors import DarkpruneError, MissingDependency  # noqa: E402
-from random_checks import READERS, Case, Checker, Failure, draw  # noqa: E402
+from darkprune.errors import MissingDependency  # noqa: E402
+from random_checks import Checker, draw, failure_of, kept_cases  # noqa: E402
 from random_layers import Choices  # noqa: E402
 from random_shrink import shrink  # noqa: E402
-
-
-def failure_of(checker, case, with_readers):
-    """(kind, text) of what fails, None where nothing does."""
-    try:
-        checker.run(case, with_readers)
-    except Failure as error:
-        return str(error).split(":")[0], str(error)
-    except DarkpruneError as error:
-        return type(error).__name__ + error.message[:12], "{}: {}".format(type(error).__name__, error.message)
-    except Exception as error:  # a bug of the package: which is what is looked for
-        line = traceback.extract_tb(sys.exc_info()[2])[-1]
-        where = "{}:{}".format(os.path.basename(line[0]), line[1])
-        return type(error).__name__ + where, "{} at {}: {}".format(type(error).__name__, where, error)
-    return None
 
 
 def keep(folder, name, case, text, seed):
@@ -54,17 +38,6 @@ def keep(folder, name, case, text, seed):
     fields.update(failure=text, seed=seed)
     with open(os.path.join(folder, name + ".json"), "w") as stream:
         stream.write(json.dumps(fields, indent=1, sort_keys=True) + "\n")
-
-
-def kept_cases(folder):
-    """(name, Case) of each net that `keep` wrote."""
-    for file in sorted(os.listdir(folder)):
-        if file.endswith(".json"):
-            with open(os.path.join(folder, file)) as stream:
-                fields = json.load(stream)
-            with open(os.path.join(folder, file[:-5] + ".cfg"), "rb") as stream:
-                data = stream.read()
-            yield file[:-5], Case(data, fields["weights"], fields["options"], fields["dialect"])
 
 
 def present(words):
@@ -106,16 +79,16 @@ def search(args, checker):
             print("seed {}: {}".format(seed, found[1]), flush=True)
             if args.keep and found[0] not in kinds:
                 kinds.add(found[0])
-                save_shrunk(args, case, found[0], seed, with_readers)
+                save_shrunk(args, checker.readers, case, found[0], seed, with_readers)
         if (number + 1) % args.progress == 0:
             rate = (number + 1) / (time.time() - start)
             print("{} nets, {} failed, {:.1f} nets/s".format(number + 1, len(failures), rate), flush=True)
     return failures
 
 
-def save_shrunk(args, case, kind, seed, with_readers):
+def save_shrunk(args, readers, case, kind, seed, with_readers):
     with tempfile.TemporaryDirectory() as folder:
-        small = Checker(folder, READERS if with_readers else ())
+        small = Checker(folder, readers if with_readers else ())
 
         def fails(candidate):
             found = failure_of(small, candidate, with_readers)

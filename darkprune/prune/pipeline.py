@@ -73,7 +73,7 @@ def _pruned(
 ) -> Pruned:
     notices: List[Notice] = []
     preflight: Dict[str, Any] = {"gamma": gamma_histogram(net), "damage": 0.0, "layers": []}
-    shorter, reached, left = net, None, 1.0
+    shorter, reached, left, kept = net, None, 1.0, 1.0
     if blocks:
         chosen = choose_blocks(net, blocks, block_rank, options.absorb, force)
         _record_blocks(chosen, plan, notices)
@@ -85,7 +85,7 @@ def _pruned(
         found = select(shorter, sets, options, _added(net, shorter, sets))
         _refuse_nothing(sets, found)
         predicted, reached = predict(shorter, sets, found.removed), found.reached
-        left *= 1.0 - predicted.total
+        kept = 1.0 - predicted.total
         preflight["layers"] = worst_layers(predicted)
         constants = np.zeros(sets.size, bool)
         constants[list(found.carriers.values())] = True
@@ -94,8 +94,8 @@ def _pruned(
         _record_channels(net, shorter, sets, found.removed, constants, plan)
         _record_kept(sets, found, plan)
         _notice_channels(options, found, sets, notices)
-    preflight["damage"] = round_(1.0 - left)
-    _notice_damage(preflight, force, notices)
+    preflight["damage"] = round_(1.0 - left * kept)
+    _notice_damage(preflight, 1.0 - kept, force, notices)
     plan.predicted = dict(totals(result), damage=preflight["damage"])
     return Pruned(result, plan, notices, preflight, reached)
 
@@ -193,22 +193,17 @@ def _notice_channels(options: Options, found: Any, sets: Channels, notices: List
         )
 
 
-def _notice_damage(preflight: Dict[str, Any], force: bool, notices: List[Notice]) -> None:
+def _notice_damage(preflight: Dict[str, Any], by_channels: float, force: bool, notices: List[Notice]) -> None:
+    """Warns of damage. Raises UsageError where the chosen channels would destroy the model and nobody forces it;
+    blocks are counted by the user, who expects to train again."""
     gamma, damage = preflight["gamma"], preflight["damage"]
     if damage > 0.01 and not gamma["sparsified"]:
-        notices.append(
-            Notice(
-                "this net was never trained for sparsity: {:.1%} of its gammas are near zero".format(
-                    gamma["near_zero"]
-                ),
-                None,
-                "expect to fine-tune the pruned net",
-            )
-        )
+        cause = "this net was never trained for sparsity: {:.1%} of its gammas are near zero".format(gamma["near_zero"])
+        notices.append(Notice(cause, None, "expect to fine-tune the pruned net"))
     if damage < FATAL:
         return
     most = " ({})".format(", ".join(preflight["layers"])) if preflight["layers"] else ""
     cause = "pruning would remove {:.0%} of the signal{}".format(damage, most)
-    if not force:
+    if by_channels >= FATAL and not force:
         raise UsageError(cause, hint="prune less, use --scope layer, train for sparsity first, or --force")
-    notices.append(Notice(cause, None, "the pruned net has to be trained again"))
+    notices.append(Notice(cause.replace("would remove", "removes"), None, "the pruned net has to be trained again"))

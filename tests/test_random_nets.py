@@ -1,0 +1,144 @@
+"""Random nets through every promise, and proof that the promises are hard: broken surgery does not get through."""
+
+import os
+
+import numpy as np
+import pytest
+from random_checks import Checker, draw, failure_of, kept_cases
+from random_layers import Choices
+
+from darkprune.ops.connected import Connected
+from darkprune.ops.route import Route
+from darkprune.prune import reshape
+from darkprune.prune.absorb import Absorption
+
+KEPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "nets")
+SEEDS = 60
+POWER = 200  # nets within which a defect must be found
+
+
+@pytest.fixture
+def checker(tmp_path):
+    return Checker(str(tmp_path))
+
+
+def case_of(seed):
+    return draw(Choices(seed), implicit=False)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 10))
+def test_seeded_nets(checker, first):
+    for seed in range(first, first + 10):
+        assert failure_of(checker, case_of(seed)) is None, "seed {}".format(seed)
+
+
+@pytest.mark.parametrize("name, case", kept_cases(KEPT), ids=lambda value: value if isinstance(value, str) else "")
+def test_nets_that_failed_once(checker, name, case):
+    assert failure_of(checker, case) is None
+
+
+def test_a_seed_gives_the_same_case_twice():
+    first, second = case_of(11), case_of(11)
+    assert (first.data, first.to_json()) == (second.data, second.to_json())
+
+
+def test_every_layer_type_is_in_one_net_of_twenty():
+    counts = {}
+    for seed in range(400):
+        data = draw(Choices(seed)).data.decode("latin-1")
+        for name in {line.strip().strip("[]") for line in data.splitlines() if line.startswith("[")}:
+            counts[name] = counts.get(name, 0) + 1
+    aliases = ("conv", "conn", "max", "avg", "soft", "net")
+    assert {name: n for name, n in counts.items() if n < 20 and name not in aliases} == {}
+    assert len(set(counts) - set(aliases)) >= 23
+
+
+class Drawn:
+    """Choices that Hypothesis makes, and shrinks."""
+
+    def __init__(self, data, integers):
+        self._data, self._integers = data, integers
+
+    def integer(self, low, high):
+        return self._data.draw(self._integers(low, high))
+
+
+def test_nets_of_hypothesis(checker):
+    hypothesis = pytest.importorskip("hypothesis")
+    strategies = pytest.importorskip("hypothesis.strategies")
+    quiet = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
+
+    @hypothesis.settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=quiet)
+    @hypothesis.given(strategies.data())
+    def holds(data):
+        assert failure_of(checker, draw(Drawn(data, strategies.integers), implicit=False)) is None
+
+    holds()
+
+
+# ---- power
+
+
+def caught(checker):
+    """The number of nets after which a broken package is found out; None where POWER nets say nothing."""
+    for seed in range(POWER):
+        if failure_of(checker, case_of(seed)) is not None:
+            return seed + 1
+    return None
+
+
+def wrong_group(monkeypatch):
+    right = Route.channels
+
+    def channels(self, layer, ins, g):
+        if layer["groups"] < 2:
+            return right(self, layer, ins, g)
+        right(self, layer, ins, g)
+        other = (layer["group_id"] + 1) % layer["groups"]
+        return np.concatenate([np.split(source, layer["groups"])[other] for source in ins])
+
+    monkeypatch.setattr(Route, "channels", channels)
+
+
+def swapped_axes(monkeypatch):
+    right = reshape._take
+
+    def take(array, spec, positions):
+        sizes = {name: index.size for name, index in positions.items()}
+        if spec.shape[:2] == spec.shape[1::-1] and sizes.get("in") == sizes.get("out"):
+            positions = dict(positions, **{"in": positions["out"], "out": positions["in"]}) if sizes else positions
+        return right(array, spec, positions)
+
+    monkeypatch.setattr(reshape, "_take", take)
+
+
+def swapped_flattening(monkeypatch):
+    right = Connected.channels
+
+    def channels(self, layer, ins, g):
+        out = right(self, layer, ins, g)
+        g.axis(layer, "in", np.tile(ins[0], layer.input_shape().area))
+        return out
+
+    monkeypatch.setattr(Connected, "channels", channels)
+
+
+def wrong_offset(monkeypatch):
+    def take(array, spec, positions):
+        out, into = positions["out"], positions["in"]
+        per_out, per_in = spec.shape[0] // spec.groups, spec.shape[1]
+        columns = into[into // per_in == 0] if per_in > 1 else np.zeros(1, int)  # those of the first group for all
+        rows = [array[out[out // per_out == group]] for group in range(spec.groups)]
+        return np.concatenate([part[:, columns] for part in rows])
+
+    monkeypatch.setattr(reshape, "_take_grouped", take)
+
+
+def no_patches(monkeypatch):
+    monkeypatch.setattr(Absorption, "_add", lambda self, layer, name, patch: None)
+
+
+@pytest.mark.parametrize("defect", [wrong_group, swapped_axes, swapped_flattening, wrong_offset, no_patches])
+def test_a_defect_is_found(checker, monkeypatch, defect):
+    defect(monkeypatch)
+    assert caught(checker) is not None
