@@ -1,0 +1,162 @@
+"""Cases that once went wrong: blocks beside blocks, outputs, shared arrays, products, forced sums, refusals."""
+
+import numpy as np
+import pytest
+
+import small_nets
+from darkprune import verify
+from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.cli.main import main
+from darkprune.errors import GraphError, UsageError
+from darkprune.graph.build import load
+from darkprune.graph.save import save
+from darkprune.prune.blocks import find_blocks
+from darkprune.prune.pipeline import prune
+from small_nets import HEAD, cfg, conv, route, section, shortcut
+
+HEAD3 = conv(6, activation="linear", bn=None)
+B = conv(8, 1) + conv(16) + shortcut(-3)
+UPSAMPLE = section("upsample", stride=2)
+
+
+def exact(net, pruned):
+    found = verify.compare_surgery(net, pruned.net, pruned.plan, verify.test_batch(net))
+    return all(check.ok for check in found)
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5])
+@pytest.mark.parametrize("mode", ["exact", "none"])
+def test_adjacent_blocks_and_channels_verify(blocks, mode, tmp_path):
+    b24 = conv(12, 1) + conv(24) + shortcut(-3)
+    text = cfg(
+        conv(16), B * 4, conv(24, stride=2), b24 * 3, HEAD3, route(-2), conv(8, 1), UPSAMPLE, route(-1, 12), conv(16),
+        HEAD,
+    )  # fmt: skip
+    net = small_nets.net(tmp_path, text)
+    pruned = prune(net, blocks=blocks, channels=0.5, absorb=mode, force=True)
+    assert len(pruned.plan.removed_blocks) == blocks and exact(net, pruned)
+
+
+def scored_blocks(net, scores):
+    """Sets the gammas of each block's convolutions to its score."""
+    for block, score in zip(find_blocks(net), scores):
+        for layer in block.branch:
+            layer.set_param("scales", np.full(layer.shape.c, score))
+
+
+def test_a_stuck_block_stays_and_the_others_are_not_blamed(tmp_path):
+    text = cfg(conv(16), B * 3, conv(16), B, conv(16, 3, groups=16), HEAD)
+    net = small_nets.net(tmp_path, text, dead=0)
+    scored_blocks(net, (0.4, 0.5, 0.2, 0.1))  # the last is the weakest, and a padded depthwise layer reads it
+    pruned = prune(net, blocks=2)
+    assert [entry["shortcut"] for entry in pruned.plan.removed_blocks] == [3, 9]
+    assert [entry["block"] for entry in pruned.plan.kept if "block" in entry] == [13]
+    assert exact(net, pruned)
+
+
+@pytest.mark.parametrize("tail", ["", section("avgpool"), conv(6) + B.replace("filters=16", "filters=6")])
+def test_what_leaves_the_net_is_never_shifted(tail, tmp_path):
+    net = small_nets.net(tmp_path, cfg(conv(16), B, tail))
+    try:
+        pruned = prune(net, blocks=1)
+    except UsageError as error:
+        assert "output of the net" in str(error)
+        return
+    silenced = verify.Silenced(net, pruned.plan)
+    numbers = verify.numbering(net, pruned.net, pruned.plan)
+    batch = verify.test_batch(net)
+    expected, found = NumpyRunner(*silenced.reference("exact")).infer(batch), NumpyRunner(pruned.net).infer(batch)
+    last = pruned.net.layers[-1].index
+    assert np.abs(expected[numbers[last]] - found[last]).max() < 1e-4 * np.abs(found[last]).max()
+
+
+@pytest.mark.parametrize("options", [{"share_index": 1}, {"flipped": 1}, {"xnor": 1}])
+def test_a_reader_whose_arrays_are_not_edited_keeps_its_block(options, tmp_path):
+    text = cfg(conv(16, 1), conv(16, 1), conv(8, 1), conv(16), shortcut(-3), conv(16, 1, **options), HEAD)
+    net = small_nets.net(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        prune(net, blocks=1)
+    assert "layer 5" in str(caught.value) or "layer 1" in str(caught.value)
+
+
+def test_a_product_of_constants_is_kept_where_it_cannot_be_carried(tmp_path):
+    net = small_nets.net(tmp_path, cfg(conv(16), conv(16), section("sam", from_=-2), conv(16), HEAD))
+    assert exact(net, prune(net, channels=0.5, force=True))
+
+
+def test_the_damage_of_blocks_is_predicted(tmp_path):
+    net = small_nets.net(tmp_path, cfg(conv(16), B * 6, conv(16), HEAD), dead=0)
+    one, six = prune(net, blocks=1), prune(net, blocks=6)
+    assert 0.05 < one.preflight["damage"] < six.preflight["damage"]
+    assert any("never trained for sparsity" in notice.message for notice in six.notices)
+
+
+@pytest.mark.parametrize("options", [{"blocks": 1}, {"blocks": 1, "channels": 0.05}, {"blocks": 2, "channels": 0.5}])
+def test_rounding_holds_for_a_trunk_that_grew(options, tmp_path):
+    net = small_nets.net(tmp_path, cfg(conv(16), B, B, conv(16), HEAD))
+    pruned = prune(net, round=8, force=True, **options)
+    widths = [layer.shape.c for layer in pruned.net.layers[:-1] if layer.has("scales")]
+    assert [width % 8 for width in widths] == [0] * len(widths) and exact(net, pruned)
+
+
+@pytest.mark.parametrize("mode", ["exact", "none"])
+def test_a_leaky_block_goes_by_force(mode, tmp_path):
+    text = cfg(conv(16), conv(8, 1), conv(16), shortcut(-3, "leaky"), conv(16), HEAD)
+    net = small_nets.net(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        prune(net, blocks=1, absorb=mode)
+    assert "its activation is leaky" in str(caught.value)
+    pruned = prune(net, blocks=1, absorb=mode, force=True)
+    assert any("was forced although its activation is leaky" in notice.message for notice in pruned.notices)
+    assert exact(net, pruned)
+
+
+def test_a_block_whose_weights_another_layer_uses_stays(tmp_path):
+    net = small_nets.net(tmp_path, cfg(conv(16), B, conv(8, 1, share_index=1), conv(16), HEAD))
+    with pytest.raises(UsageError) as caught:
+        prune(net, blocks=1, force=True)
+    assert "layer 4 shares its weights" in str(caught.value)
+
+
+def test_recurrent_nets_are_refused_with_the_layer(tmp_path):
+    text = small_nets.section("net", inputs=8, batch=1, time_steps=2) + section("rnn", output=6, hidden=4)
+    with open(str(tmp_path / "r.cfg"), "w") as stream:
+        stream.write(text + section("connected", output=5, activation="linear"))
+    small_nets.make_weights.make(str(tmp_path / "r.cfg"), str(tmp_path / "r.weights"), calibrate=False)
+    net = load(str(tmp_path / "r.cfg"), str(tmp_path / "r.weights"))
+    with pytest.raises(UsageError) as caught:
+        prune(net, channels=0.5)
+    assert "[rnn]" in str(caught.value)
+
+
+def test_edges_are_rewired_not_set(tmp_path):
+    net = small_nets.net(tmp_path, cfg(conv(16), conv(16), conv(16), shortcut(-3), HEAD))
+    with pytest.raises(GraphError) as caught:
+        net.layers[3].set("from", -2)
+    assert "rewire" in str(caught.value)
+    net.rewire(net.layers[3], 1, net.layers[1])
+    save(net, str(tmp_path / "new"))
+    again = load(str(tmp_path / "new.cfg"), str(tmp_path / "new.weights"))
+    assert again.layers[3].inputs[1] is again.layers[1]
+
+
+def test_a_net_without_values_is_neither_pruned_nor_saved(tmp_path):
+    paths = small_nets.write(tmp_path, cfg(conv(16), HEAD))
+    net = load(paths[0])
+    with pytest.raises(UsageError):
+        prune(net, channels=0.5)
+    with pytest.raises(GraphError):
+        save(net, str(tmp_path / "out"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.cfg", "net.weights"]
+
+
+@pytest.mark.parametrize("flags", [["--absorb", "none"], ["--round", "8"], ["--scope", "layer"], ["--blocks", "1"]])
+def test_a_plan_leaves_nothing_to_choose(flags, tmp_path, capsys):
+    paths = small_nets.write(tmp_path, cfg(conv(16), conv(16), HEAD))
+    out = str(tmp_path / "out")
+    assert main(["prune"] + paths + ["-o", out, "--channels", "0.4", "--force", "--dry-run"]) == 0
+    capsys.readouterr()
+    assert main(["prune"] + paths + ["-o", out, "--plan", out + ".plan.json"] + flags) == 2
+    assert "leave out " + flags[0] in capsys.readouterr().err
+    assert main(["prune"] + paths + ["-o", out, "--plan", out + ".plan.json", "--overwrite"]) == 2
+    assert "inputs are never overwritten" in capsys.readouterr().err
