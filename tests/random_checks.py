@@ -242,7 +242,7 @@ def failure_of(checker, case, with_readers):
 
 def kept_cases(folder):
     """(name, Case) of each net that `keep` wrote."""
-    for file in sorted(os.listdir(folder)):
+    for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         if file.endswith(".json"):
             with open(os.path.join(folder, file)) as stream:
                 fields = json.load(stream)

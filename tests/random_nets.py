@@ -37,7 +37,9 @@ class Maker(Layers):
             kind = self.pick(["conv"] * (1 + len(self.kinds) // 3) + self.kinds)
             getattr(self, kind)()
         if self.chance(50) and self.now[0]:
-            self.pick([self.conv, self.yolo, self.softmax, self.connected])()
+            self.pick([self.conv, self.yolo, self.softmax, self.connected, self.region])()
+            while self.sections[-1][0] == "route" and self.chance(80):  # the last layer is the head
+                del self.sections[-1], self.shapes[-1]
         del self.sections[MOST:], self.shapes[MOST:]
         return self
 
@@ -175,8 +177,7 @@ class Maker(Layers):
         options = [("mask", ",".join(map(str, mask))), ("anchors", self._anchors(total)), ("classes", classes)]
         options += [("num", total), ("scale_x_y", "1.05" if self.flavour == "fork" and self.chance(30) else None)]
         self.add(kind, self.now, options)
-        if self.chance(60):
-            self.back()
+        self.back()  # what reads a head itself gets other values from each reader
 
     def Gaussian_yolo(self):
         self.yolo("Gaussian_yolo", 9)
@@ -186,8 +187,7 @@ class Maker(Layers):
         self.conv(filters=total * (classes + 5), size=1, keep=True, activation="linear", bn=0)
         options = [("anchors", self._anchors(total)), ("classes", classes), ("coords", 4), ("num", total)]
         self.add("region", self.now, options + [("softmax", 1), ("bias_match", self.pick([None, 1]))])
-        if self.chance(60):
-            self.back()
+        self.back()
 
     def _anchors(self, total):
         return ",".join("{},{}".format(self.pick([10, 3.5]) + i, 13 + i) for i in range(total))

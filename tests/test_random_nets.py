@@ -32,7 +32,7 @@ def test_seeded_nets(checker, first):
         assert failure_of(checker, case_of(seed)) is None, "seed {}".format(seed)
 
 
-@pytest.mark.parametrize("name, case", kept_cases(KEPT), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize("name, case", list(kept_cases(KEPT)), ids=lambda value: value if isinstance(value, str) else "")
 def test_nets_that_failed_once(checker, name, case):
     assert failure_of(checker, case) is None
 
