@@ -225,7 +225,7 @@ def masked(net, plan):
     return twin
 
 
-def failure_of(checker, case, with_readers):
+def failure_of(checker, case, with_readers=False):
     """(kind, text) of what fails, None where nothing does."""
     try:
         checker.run(case, with_readers)

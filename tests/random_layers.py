@@ -17,7 +17,7 @@ SHARED = "maxpool residual route shortcut upsample avgpool grouped depthwise con
 DARKNET_ONLY = "normalization activation"
 OPENCV_ONLY = "se sam grouped_route"
 FORK_ONLY = (
-    "grouped_route se sam attention local_avgpool reorg3d empty batchnorm implicit Gaussian_yolo weighted "
+    "grouped_route se sam attention local_avgpool local_avgpool reorg3d reorg3d empty batchnorm implicit Gaussian_yolo weighted "
     "activation normalization shared several dilated blur"
 )
 FLAVOURS = {

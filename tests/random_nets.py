@@ -75,9 +75,9 @@ class Maker(Layers):
 
     def reorg(self, kind="reorg"):
         w, h, c = self.now
-        if w % 2 or h % 2 or c > 16:
+        if w % 2 or h % 2:
             return self.conv()
-        if c % 4 and kind == "reorg":
+        if c > 16 or (c % 4 and kind == "reorg"):
             self.conv(filters=self.pick([4, 8]), size=1, keep=True)
         w, h, c = self.now
         self.add(kind, (w // 2, h // 2, c * 4), [("stride", 2)])

@@ -55,9 +55,9 @@ def main():
         )
         sys.stderr.write(lines[-1] + "\n")
     name = os.path.splitext(os.path.basename(arguments.cfg))[0]
-    text = "# Predicted and real damage\n\nMade by `python tools/damage.py CFG WEIGHTS IMAGE... --write`, here for {} with {} images.\n\n".format(
-        name, len(batches)
-    )
+    text = "# Predicted and real damage\n\n"
+    text += "Made by `python tools/damage.py CFG WEIGHTS IMAGE... --write`, "
+    text += "here for {} with {} images.\n\n".format(name, len(batches))
     text += " ".join(line.strip() for line in __doc__.strip().splitlines()[4:]) + "\n\n" + "\n".join(lines) + "\n"
     sys.stdout.write(text)
     if arguments.write:

@@ -57,9 +57,7 @@ def table(checker):
     rows = ["{:<16}{:>7}{:>10}{:>10}".format("layer type", "nets", "channels", "removed")]
     rows[0] += "".join("{:>16}".format(reader + " ok/tried") for reader in checker.readers)
     for kind in sorted(checker.nets):
-        row = "{:<16}{:>7}{:>10}{:>10}".format(
-            kind, checker.nets[kind], checker.totals[kind], checker.removed[kind]
-        )
+        row = "{:<16}{:>7}{:>10}{:>10}".format(kind, checker.nets[kind], checker.totals[kind], checker.removed[kind])
         for reader in checker.readers:
             row += "{:>16}".format("{}/{}".format(checker.passed[kind, reader], checker.tried[kind, reader]))
         rows.append(row)

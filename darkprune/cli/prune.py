@@ -112,7 +112,8 @@ def _as_dict(net: Net, pruned: Pruned, notices: List[Notice]) -> Dict[str, Any]:
 
 
 def _as_text(net: Net, pruned: Pruned, arguments: argparse.Namespace) -> str:
-    before, after = totals(net), totals(pruned.net)
+    before = dict(totals(net), bflops=net.bflops())
+    after = dict(totals(pruned.net), bflops=pruned.net.bflops())
     rows = [["", "before", "after", ""]]
     for name, key in (
         ("layers", "layers"),

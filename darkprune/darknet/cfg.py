@@ -167,6 +167,9 @@ def parse(data: bytes, path: str = "<cfg>") -> CfgDocument:
     pending: List[str] = []
     for number, line in enumerate(_lines(text), 1):
         word = strip(line)
+        if word.startswith(_BOM.decode("latin-1")):
+            where = place(path, number, line.rstrip("\r\n"), 0, 3)
+            raise CfgError("a byte-order mark inside the file", where, "remove it; two files were joined here")
         if word.startswith("["):
             sections.append(Section(path, number, pending, line))
             pending = []

@@ -54,7 +54,7 @@ def _pristine(net: Net) -> bool:
 def _meaning(net: Net) -> List[str]:
     """The parsed inference net as text, one line per layer."""
     shape = net.input.shape
-    lines = ["net {} {} {} {}".format(shape.w, shape.h, shape.c, shape.outputs)]
+    lines = ["net {} {} {} {} {}".format(shape.w, shape.h, shape.c, shape.outputs, net.config["letter_box"])]
     for layer in net.layers:
         words = [layer.type, repr([x.index for x in layer.inputs])]
         words += ["{}={!r}".format(key, target.index) for key, target in layer.pointers.items()]

@@ -1,5 +1,6 @@
 """Writes a net as a Darknet pair: both files together, or neither."""
 
+import os
 from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from darkprune.darknet.pair import PairWriter
@@ -27,10 +28,12 @@ def save(
     if not net.loaded and net.count_parameters():
         raise GraphError("the net has no values to write", net.config.place(), "load the weights too")
     inputs = list(inputs) + [net.document.path] + ([net.source.path] if net.source else [])
-    extras = [PLAN_SUFFIX] if plan is not None else []
+    mine = os.path.realpath(str(prefix) + PLAN_SUFFIX)
+    planned = mine in [os.path.realpath(path) for path in inputs]  # it was read from where it would be written
+    extras = [PLAN_SUFFIX] if plan is not None and not planned else []
     with PairWriter(prefix, inputs=inputs, overwrite=overwrite, extras=extras) as writer:
         writer.write_weights(weights_chunks(net))
-        if plan is not None:
+        if plan is not None and extras:
             writer.write_extra(PLAN_SUFFIX, plan.to_bytes())
         writer.write_cfg(cfg_bytes(net, [plan.comment()] if plan is not None else []))
         writer.commit()

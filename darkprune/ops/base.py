@@ -156,7 +156,11 @@ class Op:
         """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""
         text = layer.text(key)
         if text is None:
-            raise CfgError("[{}] has no {}".format(layer.type, key), layer.place(), "add {}=-1, say".format(key))
+            raise CfgError(
+                "[{}] has no {}".format(layer.type, key),
+                layer.place(),
+                "add {}= and the number of an earlier layer, or -2 for two layers up".format(key),
+            )
         numbers = values.int_list(text)
         if len(numbers) != text.count(",") + 1:
             raise CfgError(

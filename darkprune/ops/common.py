@@ -1,5 +1,6 @@
 """What several layer types share: the activation option and its hazards, and the geometry of convolutions."""
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Iterable, Iterator, Tuple
 
@@ -24,6 +25,13 @@ def activation_of(layer: "Layer", key: str = "activation") -> str:
     """The layer's activation. Raises CfgError for a name that Darknet would silently take for ReLU."""
     name = layer[key]
     if name not in ACTIVATIONS:
+        bare = re.split("[#;]", name)[0]
+        if bare in ACTIVATIONS:
+            raise CfgError(
+                "text behind the activation; Darknet would compute ReLU",
+                layer.place("activation"),
+                "put the comment on a line of its own",
+            )
         close = get_close_matches(name.lower(), sorted(ACTIVATIONS), 1)
         raise CfgError(
             "unknown activation {!r}; Darknet would compute ReLU".format(name),

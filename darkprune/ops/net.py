@@ -12,4 +12,5 @@ class NetOptions(Op):
         opt("height", "int", 0, 416, low=0),
         opt("channels", "int", 0, 3, low=0),
         opt("inputs", "int", 0, low=0),
+        opt("letter_box", "int", 0, only="alexeyab"),  # how an image is fitted; no shape depends on it
     )

@@ -32,7 +32,9 @@ class Route(Op):
         groups, chosen = max(1, layer["groups"]), layer["group_id"]
         if chosen >= groups:
             raise GraphError(
-                "group_id={} of {} groups".format(chosen, groups), layer.place("group_id"), "use 0..groups-1"
+                "group_id={} of {} groups".format(chosen, groups),
+                layer.place("group_id"),
+                "use 0..{}".format(groups - 1),
             )
         if any(shape.c % groups if shape.c else shape.outputs % groups for shape in shapes):
             raise GraphError(
