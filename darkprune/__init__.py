@@ -8,7 +8,7 @@ darkprune.save(pruned.net, "yolov3-pruned")
 from darkprune.errors import DarkpruneError
 from darkprune.graph.build import load
 from darkprune.graph.save import save
-from darkprune.prune.apply import apply_plan
+from darkprune.prune.apply_plan import apply_plan
 from darkprune.prune.pipeline import prune
 from darkprune.version import __version__
 

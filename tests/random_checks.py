@@ -20,7 +20,7 @@ from darkprune.graph.save import save, weights_chunks
 from darkprune.graph.write import cfg_bytes
 from darkprune.ops.activations import at_zero
 from darkprune.prune import plan as plans
-from darkprune.prune.apply import apply_plan
+from darkprune.prune.apply_plan import apply_plan
 from darkprune.prune.blocks import find_blocks
 from darkprune.prune.pipeline import prune
 from darkprune.verify import READERS as READERS_AGREE
@@ -232,7 +232,7 @@ def failure_of(checker, case, with_readers=False):
     except Failure as error:
         return str(error).split(":")[0], str(error)
     except DarkpruneError as error:
-        return type(error).__name__ + error.message[:12], "{}: {}".format(type(error).__name__, error.message)
+        return type(error).__name__ + error.message[:80], "{}: {}".format(type(error).__name__, error.message)
     except Exception as error:  # a bug of the package: which is what is looked for
         line = traceback.extract_tb(sys.exc_info()[2])[-1]
         where = "{}:{}".format(os.path.basename(line[0]), line[1])

@@ -5,6 +5,7 @@ import numpy as np
 MOST = 40  # layers
 WIDEST = 64  # pixels
 VALUES = 40000  # of one map
+HEADS = ("yolo", "region", "Gaussian_yolo")
 
 COMMON = ["leaky", "linear", "relu", "leaky", "linear", "logistic", "tanh"]
 DARKNET = COMMON + ["elu", "selu", "ramp", "relie", "loggy", "plse", "hardtan", "lhtan", "stair"]
@@ -17,8 +18,8 @@ SHARED = "maxpool residual route shortcut upsample avgpool grouped depthwise con
 DARKNET_ONLY = "normalization activation"
 OPENCV_ONLY = "se sam grouped_route"
 FORK_ONLY = (
-    "grouped_route se sam attention local_avgpool local_avgpool reorg3d reorg3d empty batchnorm implicit Gaussian_yolo weighted "
-    "activation normalization shared several dilated blur"
+    "grouped_route se sam attention local_avgpool local_avgpool reorg3d reorg3d empty batchnorm implicit weighted "
+    "Gaussian_yolo activation normalization shared several dilated blur"
 )
 FLAVOURS = {
     "darknet": ((SHARED + " " + DARKNET_ONLY).split(), DARKNET, ("pjreddie", "alexeyab")),
@@ -83,8 +84,8 @@ class Layers:
         return index if self.chance(40) else index - self.count
 
     def earlier(self, fits):
-        """Layers whose map `fits` accepts."""
-        return [i for i, s in enumerate(self.shapes) if s[0] and fits(s)]
+        """Layers whose map `fits` accepts; what reads a head itself gets other values from each reader."""
+        return [i for i, s in enumerate(self.shapes) if s[0] and self.sections[i][0] not in HEADS and fits(s)]
 
     def same_size(self):
         return self.earlier(lambda s: s[:2] == self.now[:2])

@@ -116,7 +116,8 @@ class Maker(Layers):
             self.conv()
         carried, shape = self.count - 1, self.now
         self.avgpool()
-        self.conv(filters=self.pick([4, 2, 6]), size=1, keep=True, activation=self.pick(["relu", "swish"]), bn=self.bn())
+        few, first = self.pick([4, 2, 6]), self.pick(["relu", "swish"])
+        self.conv(filters=few, size=1, keep=True, activation=first, bn=self.bn())
         self.conv(filters=shape[2], size=1, keep=True, activation="logistic", bn=self.bn())
         self.gate("scale_channels", carried, shape)
 
@@ -177,7 +178,7 @@ class Maker(Layers):
         options = [("mask", ",".join(map(str, mask))), ("anchors", self._anchors(total)), ("classes", classes)]
         options += [("num", total), ("scale_x_y", "1.05" if self.flavour == "fork" and self.chance(30) else None)]
         self.add(kind, self.now, options)
-        self.back()  # what reads a head itself gets other values from each reader
+        self.back()
 
     def Gaussian_yolo(self):
         self.yolo("Gaussian_yolo", 9)

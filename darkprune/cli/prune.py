@@ -15,7 +15,7 @@ from darkprune.graph.build import load, totals
 from darkprune.graph.net import Net
 from darkprune.graph.save import PLAN_SUFFIX, save
 from darkprune.prune import plan as plans
-from darkprune.prune.apply import apply_plan
+from darkprune.prune.apply_plan import apply_plan
 from darkprune.prune.pipeline import Pruned, prune
 from darkprune.prune.score import CRITERIA, GROUPINGS
 from darkprune.prune.select import DEFAULTS

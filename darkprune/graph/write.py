@@ -1,6 +1,6 @@
 """Net to files: cfg text with only what changed rewritten, and the arrays in file order."""
 
-from typing import Iterator, List, Sequence
+from typing import Iterator, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from darkprune.darknet import values
 from darkprune.darknet.cfg import comment_block, normalise
 from darkprune.graph.layer import Configured, Layer
 from darkprune.graph.net import Net
+from darkprune.graph.references import numbers_of
 
 
 def cfg_bytes(net: Net, comments: Sequence[str] = ()) -> bytes:
@@ -32,21 +33,16 @@ def _render_layer(layer: Layer) -> str:
     position = 0
     for key in layer.op.references:
         before = layer.op.referenced(layer, key)
-        now = _numbers(layer, explicit[position : position + len(before)], before)
+        now = numbers_of(layer, explicit[position : position + len(before)], before)
         position += len(before)
         if now != before:
             edits[key] = values.replace_ints(_spelling(layer, key), now)
     for key, target in layer.pointers.items():
         old = values.atoi(layer.text(key) or "0")
-        new = _numbers(layer, [target], (old,))
+        new = numbers_of(layer, [target], (old,))
         if new != (old,):
             edits[key] = str(new[0])
     return layer.section.render(edits)
-
-
-def _numbers(layer: Layer, targets: List[Layer], before: tuple) -> tuple:
-    """References to `targets` in the style each had: absolute, or relative to this layer."""
-    return tuple(t.index if old >= 0 else t.index - layer.index for t, old in zip(targets, before))
 
 
 def _spelling(layer: Layer, key: str) -> str:

@@ -17,9 +17,9 @@ from darkprune.graph.net import Net
 from darkprune.ops.activations import inverse
 from darkprune.ops.base import Emission
 from darkprune.ops.common import activated
+from darkprune.prune.constant_readers import Reader, Sums, all_sums, audible, readers_of, served
 from darkprune.prune.emission import Walk, joined, walk
-from darkprune.prune.readers import Reader, Sums, all_sums, audible, readers_of, served
-from darkprune.prune.reshape import Patch
+from darkprune.prune.gather_channels import Patch
 
 SMALLEST = 2.0**-10  # of a constant channel's value; smaller ones lose bits where they meet real values
 

@@ -9,11 +9,11 @@ from darkprune.graph.build import totals
 from darkprune.graph.channels import Channels
 from darkprune.graph.key import KeyJob
 from darkprune.graph.net import Net
-from darkprune.prune.apply import apply_channels, carriers_of, numbering
+from darkprune.prune.apply_plan import apply_channels, carriers_of, numbering
 from darkprune.prune.blocks import Block
-from darkprune.prune.cut import Chosen, choose_blocks, remove_blocks, silence
 from darkprune.prune.damage import FATAL, gamma_histogram, predict, worst_layers
 from darkprune.prune.plan import Plan
+from darkprune.prune.remove_blocks import Chosen, choose_blocks, remove_blocks, silence
 from darkprune.prune.select import DEFAULTS, Options, Selection, check_options, select
 
 Pruned = NamedTuple(

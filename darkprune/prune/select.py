@@ -8,8 +8,8 @@ import numpy as np
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
+from darkprune.prune.constant_readers import assign, audible, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
-from darkprune.prune.readers import assign, audible, readers_of, usable_sets
 from darkprune.prune.score import set_scores
 
 Options = NamedTuple(

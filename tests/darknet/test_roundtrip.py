@@ -9,7 +9,8 @@ import need
 from darkprune.darknet import cfg as cfg_text
 from darkprune.darknet.weights import WeightsFile, parse_header
 from darkprune.errors import WeightsError
-from darkprune.graph.build import attach, build, load
+from darkprune.graph.attach_weights import attach
+from darkprune.graph.build import build, load
 from darkprune.graph.write import cfg_bytes, file_arrays
 
 PLAIN = b"""\

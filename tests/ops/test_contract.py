@@ -10,7 +10,8 @@ from darkprune.darknet.cfg import parse
 from darkprune.darknet.dialect import DIALECTS
 from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import Unsupported, VerifyError
-from darkprune.graph.build import attach, build
+from darkprune.graph.attach_weights import attach
+from darkprune.graph.build import build
 from darkprune.graph.layer import _READ
 from darkprune.graph.write import cfg_bytes, file_arrays
 from darkprune.ops.registry import EVERY_LAYER, OPS

@@ -9,7 +9,7 @@ from darkprune.errors import UsageError
 from darkprune.graph.build import load
 from darkprune.graph.save import save
 from darkprune.prune.absorb import Absorption
-from darkprune.prune.apply import apply_plan
+from darkprune.prune.apply_plan import apply_plan
 from darkprune.prune.blocks import find_blocks
 from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, route, section, shortcut

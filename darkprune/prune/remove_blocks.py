@@ -9,9 +9,9 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.absorb import Absorption
 from darkprune.prune.blocks import Block, ends, find_blocks, is_plain
+from darkprune.prune.constant_readers import Reader, assign, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
-from darkprune.prune.readers import Reader, assign, readers_of, usable_sets
-from darkprune.prune.reshape import regather, widen
+from darkprune.prune.gather_channels import regather, widen
 
 Silence = NamedTuple(
     "Silence",

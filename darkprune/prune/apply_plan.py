@@ -9,11 +9,11 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.absorb import Absorption
 from darkprune.prune.blocks import find_blocks
-from darkprune.prune.cut import hindrance, remove_blocks
+from darkprune.prune.constant_readers import assign, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
+from darkprune.prune.gather_channels import narrow
 from darkprune.prune.plan import Plan, require_pair
-from darkprune.prune.readers import assign, readers_of, usable_sets
-from darkprune.prune.reshape import narrow
+from darkprune.prune.remove_blocks import hindrance, remove_blocks
 
 AGAIN = "make the plan again"
 
