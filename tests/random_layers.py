@@ -14,7 +14,9 @@ FORK = DARKNET + ["mish", "swish", "mish", "swish", "hard_mish", "gelu", "revlea
 COUPLING = ["normalize_channels", "normalize_channels_softmax", "normalize_channels_softmax_maxval"]
 
 # What nets are made of; each net uses a part of it, so that rare neighbours meet.
-SHARED = "maxpool residual route shortcut upsample avgpool grouped depthwise connected reorg dropout yolo region softmax"
+SHARED = (
+    "maxpool residual route shortcut upsample avgpool grouped depthwise connected reorg dropout yolo region softmax"
+)
 DARKNET_ONLY = "normalization activation"
 OPENCV_ONLY = "se sam grouped_route"
 FORK_ONLY = (

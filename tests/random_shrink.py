@@ -88,7 +88,7 @@ def smaller(layers, options):
             if options[key] == value:
                 break
             yield layers, dict(options, **{key: value})
-    for index, (kind, settings) in enumerate(layers):
+    for index, (_, settings) in enumerate(layers):
         for key in list(settings):
             if key not in REFERENCES and (index or key not in ("width", "height", "channels")):
                 yield changed(layers, index, key, None), options

@@ -9,7 +9,7 @@ from darkprune.darknet.cfg import parse
 from darkprune.ops.connected import Connected
 from darkprune.ops.registry import OPS
 from darkprune.ops.route import Route
-from darkprune.prune import reshape
+from darkprune.prune import gather_channels
 from darkprune.prune.absorb import Absorption
 from random_checks import Checker, draw, failure_of, kept_cases
 from random_layers import Choices
@@ -105,7 +105,7 @@ def wrong_group(monkeypatch):
 
 
 def swapped_axes(monkeypatch):
-    right = reshape._take
+    right = gather_channels._take
 
     def take(array, spec, positions):
         sizes = {name: index.size for name, index in positions.items()}
@@ -113,7 +113,7 @@ def swapped_axes(monkeypatch):
             positions = dict(positions, **{"in": positions["out"], "out": positions["in"]}) if sizes else positions
         return right(array, spec, positions)
 
-    monkeypatch.setattr(reshape, "_take", take)
+    monkeypatch.setattr(gather_channels, "_take", take)
 
 
 def swapped_flattening(monkeypatch):
@@ -135,7 +135,7 @@ def wrong_offset(monkeypatch):
         rows = [array[out[out // per_out == group]] for group in range(spec.groups)]
         return np.concatenate([part[:, columns] for part in rows])
 
-    monkeypatch.setattr(reshape, "_take_grouped", take)
+    monkeypatch.setattr(gather_channels, "_take_grouped", take)
 
 
 def no_patches(monkeypatch):

@@ -44,6 +44,8 @@ def activation_of(layer: "Layer", key: str = "activation") -> str:
 def activated(layer: "Layer", values: np.ndarray) -> np.ndarray:
     """float64 of the layer's activation at each of `values`, computed in float32 as readers do."""
     row = np.asarray(values, np.float32).reshape(1, -1)
+    if not row.size:
+        return np.zeros(0)
     return activate(row, layer["activation"], layer.dialect_name).reshape(-1).astype(np.float64)
 
 

@@ -51,6 +51,8 @@ def _strength(layer: Layer) -> np.ndarray:
     """float64 per filter: the variance of its output, with a normalised input; 1 where there is no batch norm."""
     if layer.has("scales"):
         return layer.array("scales").astype(np.float64) ** 2
+    if not layer.has("weights"):
+        return np.ones(layer.shape.channels)  # its arrays are those of another layer, or not in the file
     weights = layer.array("weights").reshape(layer.shape.channels, -1)
     norms = np.einsum("ij,ij->i", weights, weights, dtype=np.float64)
     return norms / float(norms.mean()) if norms.any() else norms
