@@ -108,6 +108,8 @@ def _obstacle(net: Net, shortcut: Layer, trunk: Any, branch: Tuple[Layer, ...]) 
         return "it changes the shape", False
     if not net.readers(shortcut):
         return "its sum is an output of the net", False
+    if any(layer.pointers for layer in branch):
+        return "it uses the weights of another layer", False
     if users:
         return "layer {} shares its weights".format(users[0].index), False
     if not is_plain(shortcut):
