@@ -8,7 +8,6 @@ import pytest
 from darkprune.darknet.cfg import parse
 from darkprune.ops.connected import Connected
 from darkprune.ops.registry import OPS
-from darkprune.ops.route import Route
 from darkprune.prune import gather_channels
 from darkprune.prune.absorb import Absorption
 from random_checks import Checker, draw, failure_of, kept_cases
@@ -91,19 +90,6 @@ def nets_until_found(checker, monkeypatch, defect):
     return None
 
 
-def wrong_group(monkeypatch):
-    right = Route.channels
-
-    def channels(self, layer, ins, g):
-        if layer["groups"] < 2:
-            return right(self, layer, ins, g)
-        right(self, layer, ins, g)
-        other = (layer["group_id"] + 1) % layer["groups"]
-        return np.concatenate([np.split(source, layer["groups"])[other] for source in ins])
-
-    monkeypatch.setattr(Route, "channels", channels)
-
-
 def swapped_axes(monkeypatch):
     right = gather_channels._take
 
@@ -142,6 +128,6 @@ def no_patches(monkeypatch):
     monkeypatch.setattr(Absorption, "_add", lambda self, layer, name, patch: None)
 
 
-@pytest.mark.parametrize("defect", [wrong_group, swapped_axes, swapped_flattening, wrong_offset, no_patches])
+@pytest.mark.parametrize("defect", [swapped_axes, swapped_flattening, wrong_offset, no_patches])
 def test_a_defect_is_found(checker, monkeypatch, defect):
     assert nets_until_found(checker, monkeypatch, defect) is not None

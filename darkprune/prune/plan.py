@@ -218,10 +218,13 @@ def require_pair(plan: Plan, net: Net) -> None:
 
 
 def _require_channels(plan: Plan, net: Net, index: int, channels: List[int]) -> None:
-    """Raises PlanError for a channel that the layer has not; one may have been added to carry a constant."""
+    """Raises PlanError for a channel that the layer has not; some may have been added to carry a constant, in steps
+    of the rounding."""
     if index >= len(net.layers):
         raise PlanError("the net has no layer {}".format(index), plan.where, "make the plan again")
     width = net.layers[index].shape.channels
-    if channels and max(channels) > width:
+    step = plan.options.get("round")
+    added = step if isinstance(step, int) and 1 <= step <= width + 1024 else 1
+    if channels and max(channels) >= width + added:
         cause = "the plan names channel {} of layer {}, which has {}".format(_short(max(channels)), index, width)
         raise PlanError(cause, plan.where, "make the plan again")
