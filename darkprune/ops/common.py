@@ -25,18 +25,13 @@ def activation_of(layer: "Layer", key: str = "activation") -> str:
     """The layer's activation. Raises CfgError for a name that Darknet would silently take for ReLU."""
     name = layer[key]
     if name not in ACTIVATIONS:
-        bare = re.split("[#;]", name)[0]
-        if bare in ACTIVATIONS:
-            raise CfgError(
-                "text behind the activation; Darknet would compute ReLU",
-                layer.place("activation"),
-                "put the comment on a line of its own",
-            )
         close = get_close_matches(name.lower(), sorted(ACTIVATIONS), 1)
+        if re.split("[#;]", name)[0] in ACTIVATIONS:
+            cure = "put the comment on a line of its own"
+        else:
+            cure = "did you mean {}?".format(close[0]) if close else "use one of " + ", ".join(sorted(ACTIVATIONS))
         raise CfgError(
-            "unknown activation {!r}; Darknet would compute ReLU".format(name),
-            layer.place(key),
-            "did you mean {}?".format(close[0]) if close else "use one of " + ", ".join(sorted(ACTIVATIONS)),
+            "unknown activation {!r}; Darknet would compute ReLU".format(name), layer.place("activation"), cure
         )
     return str(name)
 

@@ -34,7 +34,7 @@ def predict(net: Net, channels: Channels, removed: np.ndarray, muted: AbstractSe
         sources = [x.index for x in layer.inputs]
         power[layer.index] = sum(power[i] for i in sources)
         weighed = sum(left[i] * power[i] for i in sources)
-        left[layer.index] = weighed / power[layer.index] if power[layer.index] > 0 else min([left[i] for i in sources])
+        left[layer.index] = weighed / power[layer.index] if power[layer.index] > 0 else min([left[i] for i in sources] or [1.0])
         if layer.index in made:
             strength = _strength(layer)
             total = float(strength.sum())
