@@ -33,8 +33,9 @@ def predict(net: Net, channels: Channels, removed: np.ndarray, muted: AbstractSe
     for layer in net.layers:
         sources = [x.index for x in layer.inputs]
         power[layer.index] = sum(power[i] for i in sources)
+        least = min([left[i] for i in sources] or [1.0])
         weighed = sum(left[i] * power[i] for i in sources)
-        left[layer.index] = weighed / power[layer.index] if power[layer.index] > 0 else min([left[i] for i in sources] or [1.0])
+        left[layer.index] = weighed / power[layer.index] if power[layer.index] > 0 else least
         if layer.index in made:
             strength = _strength(layer)
             total = float(strength.sum())
