@@ -52,7 +52,9 @@ def run(command):
 def environment():
     """Ours, with this tree's darkprune first."""
     path = [ROOT] + [p for p in [os.environ.get("PYTHONPATH")] if p]
-    return dict(os.environ, PYTHONPATH=os.pathsep.join(path))
+    # Compiled modules are kept, as those of an installed package are; the warm-up run writes them.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return dict(kept, PYTHONPATH=os.pathsep.join(path), PYTHONPYCACHEPREFIX=os.path.join(ROOT, "build", "bytecode"))
 
 
 def prune(cfg, weights, out, share):
