@@ -8,6 +8,7 @@ import pytest
 from darkprune.darknet.cfg import parse
 from darkprune.ops.connected import Connected
 from darkprune.ops.registry import OPS
+from darkprune.ops.route import Route
 from darkprune.prune import gather_channels
 from darkprune.prune.absorb import Absorption
 from random_checks import Checker, draw, failure_of, kept_cases
@@ -90,6 +91,16 @@ def nets_until_found(checker, monkeypatch, defect):
     return None
 
 
+def wrong_group(monkeypatch):
+    """Labels and constants of a grouped route come from the block behind the one that it reads."""
+
+    def parts(self, layer, arrays):
+        groups = max(1, layer["groups"])
+        return [np.split(array, groups)[(layer["group_id"] + 1) % groups] for array in arrays]
+
+    monkeypatch.setattr(Route, "_parts", parts)
+
+
 def swapped_axes(monkeypatch):
     right = gather_channels._take
 
@@ -128,6 +139,6 @@ def no_patches(monkeypatch):
     monkeypatch.setattr(Absorption, "_add", lambda self, layer, name, patch: None)
 
 
-@pytest.mark.parametrize("defect", [swapped_axes, swapped_flattening, wrong_offset, no_patches])
+@pytest.mark.parametrize("defect", [wrong_group, swapped_axes, swapped_flattening, wrong_offset, no_patches])
 def test_a_defect_is_found(checker, monkeypatch, defect):
     assert nets_until_found(checker, monkeypatch, defect) is not None

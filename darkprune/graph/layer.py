@@ -22,6 +22,9 @@ _READ: Dict[str, Callable[[str], Any]] = {
 }
 
 
+SMALL = 1 << 16  # values that a parameter holds on to
+
+
 class Param:
     """One parameter array, loaded when it is asked for: a net larger than memory's share can be edited.
 
@@ -29,11 +32,12 @@ class Param:
     the net's weights file, else None).
     """
 
-    __slots__ = ("spec", "_load", "origin")
+    __slots__ = ("spec", "_load", "_held", "origin")
 
     def __init__(self, spec: ParamSpec, load: Callable[[], np.ndarray], origin: Optional[int] = None) -> None:
         self.spec = spec
         self._load = load
+        self._held: Optional[np.ndarray] = None  # arrays of one value per filter are small, and read again and again
         self.origin = origin
 
     @property
@@ -44,9 +48,14 @@ class Param:
     @property
     def value(self) -> np.ndarray:
         """The float32 array; a fresh one or one that must not be changed in place."""
+        if self._held is not None:
+            return self._held
         array = self._load()
         if array.shape != self.spec.shape:
             raise GraphError("parameter {} has shape {}, not {}".format(self.spec.name, array.shape, self.spec.shape))
+        if array.ndim == 1 and array.size <= SMALL:
+            self._held = array = array.view()
+            array.flags.writeable = False
         return array
 
 

@@ -5,7 +5,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from darkprune.errors import UsageError
+from darkprune.errors import GraphError, UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.constant_readers import assign, audible, readers_of, usable_sets
@@ -115,7 +115,11 @@ def _repair(
     usable = usable_sets(net, channels, np.ones(channels.size, bool))
     heard = audible(net, channels)
     kept: Dict[int, str] = {}
+    left = -1
     while True:
+        if int(np.count_nonzero(removed)) == left:  # every round but the last restores something
+            raise GraphError("the rules of this net's channels contradict each other", net.config.place())
+        left = int(np.count_nonzero(removed))
         _restore(removed, rules.floors(removed), "min-keep", kept)
         result = walk(net, channels, removed)
         carriers: Dict[int, int] = {}
