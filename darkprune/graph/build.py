@@ -2,7 +2,7 @@
 
 import os
 from difflib import get_close_matches
-from typing import Any, Dict, Optional, Set, Tuple
+from typing import Any, Dict, Optional, Set
 
 from darkprune.darknet import cfg as cfg_text
 from darkprune.darknet import values
@@ -123,11 +123,8 @@ def totals(net: Net) -> Dict[str, Any]:
     """Counts of a net: layers, channels (filters of convolutions), parameters, weights_bytes, bflops."""
     return {
         "layers": len(net.layers),
-        "channels": sum(layer.shape.c for layer in net.layers if layer.type == "convolutional"),
+        "channels": sum(layer.shape.c for layer in net.layers if layer.op.convolution),
         "parameters": net.count_parameters(),
         "weights_bytes": net.weights_bytes(),
         "bflops": round(net.bflops(), 3),
     }
-
-
-Pair = Tuple[str, str]

@@ -90,10 +90,6 @@ class Net:
             return sum(layer.op.pjreddie_flops(layer) for layer in self.layers) / 1e9
         return sum(layer.op.flops(layer) for layer in self.layers) / 1e9
 
-    def count_type(self, *names: str) -> int:
-        """The number of layers of the given canonical types."""
-        return sum(layer.type in names for layer in self.layers)
-
     def readers(self, source: Any) -> List[Tuple[Layer, int]]:
         """(layer, input position) of all that read `source`."""
         return [(la, i) for la in self.layers for i, x in enumerate(la.inputs) if x is source]

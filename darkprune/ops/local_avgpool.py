@@ -15,6 +15,7 @@ class LocalAvgpool(Pool):
 
     names = ("local_avgpool", "local_avg")
     readers = ("alexeyab",)
+    word = "avg"
     options = (
         opt("stride", "int", 1, low=1),
         opt("size", "int", UNSET, low=UNSET),

@@ -18,6 +18,8 @@ UNSET = -1
 class Pool(Op):
     """Geometry shared by the pooling layers: `padding` counts both sides together."""
 
+    word = "max"  # in the layer table
+
     def infer(self, layer: "Layer") -> Shape:
         shape = require_image(layer)
         size, padding = self.size(layer), self.padding(layer)
@@ -61,10 +63,7 @@ class Pool(Op):
     def describe(self, layer: "Layer") -> str:
         k, (sx, sy) = self.size(layer), self.strides(layer)
         stride = str(sx) if sx == sy else "{}x{}".format(sx, sy)
-        return describe(layer, _WORDS[layer.type], "", "{:2d}x{:2d}/{:>2}".format(k, k, stride))
-
-
-_WORDS = {"maxpool": "max", "local_avgpool": "avg"}
+        return describe(layer, self.word, "", "{:2d}x{:2d}/{:>2}".format(k, k, stride))
 
 
 class Maxpool(Pool):
