@@ -14,6 +14,26 @@ from darkprune.graph.net import Net
 
 Balance = NamedTuple("Balance", [("blocks", Tuple[np.ndarray, ...]), ("reason", str)])  # blocks hold set numbers
 Tie = NamedTuple("Tie", [("a", np.ndarray), ("b", np.ndarray), ("reason", str), ("added", bool)])
+_Overreach = NamedTuple(
+    "_Overreach",
+    [
+        ("wide", np.ndarray),  # set numbers: the channels of a sum
+        ("narrow", np.ndarray),  # of a narrower addend
+        ("before", np.ndarray),  # of what the layer of that addend reads
+        ("reason", str),
+    ],
+)
+
+
+class Overreach(_Overreach):
+    """A sum that must not come to the widths with which AlexeyAB's Darknet reads behind the end of an addend."""
+
+    __slots__ = ()
+
+    def broken(self, kept: np.ndarray) -> bool:
+        """Whether the channel sets that `kept` marks (bool by set) have those widths."""
+        narrow, wide = np.count_nonzero(kept[self.narrow]), np.count_nonzero(kept[self.wide])
+        return bool(narrow < wide == np.count_nonzero(kept[self.before]))
 
 
 MOST = 1 << 24  # channels of one tensor, or values of a flat one; no label array is larger
@@ -32,6 +52,7 @@ class Channels:
         owner: label -> index of the layer that produced it (-1 for the image). place: label -> channel there.
         sets: label -> channel set. added: label -> set of labels that meet in a sum of maps.
         balances: blocks of set numbers that must keep equally many.
+        overreaches: sums whose widths must not meet in a way that one reader misreads.
         filters: set -> number of filters (rows of weights) it holds. scored: set -> has a batch-norm gamma.
 
     Args:
@@ -50,6 +71,7 @@ class Channels:
         self._ties: List[Tie] = []
         self._pins: List[Tuple[np.ndarray, str]] = []
         self._balances: List[Tuple[List[np.ndarray], str]] = []
+        self._overreaches: List[Tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
         self._walk()
         self._finish()
 
@@ -80,6 +102,11 @@ class Channels:
     def balance(self, blocks: Sequence[np.ndarray], reason: str) -> None:
         """Asks that as many labels are kept in each block."""
         self._balances.append((list(blocks), reason))
+
+    def overreach(self, wide: np.ndarray, narrow: np.ndarray, before: np.ndarray, reason: str) -> None:
+        """Says that a sum of `wide` with an addend of `narrow` labels, whose layer reads `before`, must not come to
+        as many channels as that layer reads (see `Overreach`)."""
+        self._overreaches.append((wide, narrow, before, reason))
 
     def output(self, layer: Any) -> np.ndarray:
         """Labels of a layer's output channels."""
@@ -112,11 +139,12 @@ class Channels:
                 self.pin(self.inputs(layer), reason)
 
     def _labels(self, layer: Layer) -> np.ndarray:
-        marks = len(self._ties), len(self._pins), len(self._balances)
+        told: Tuple[List[Any], ...] = (self._ties, self._pins, self._balances, self._overreaches)
+        marks = [len(found) for found in told]
         labels = layer.op.channels(layer, [self.outputs[x.index] for x in layer.inputs], self)
         if layer.index in self._gone:
-            for found, mark in zip((self._ties, self._pins, self._balances), marks):
-                del found[mark:]  # type: ignore[attr-defined]
+            for found, mark in zip(told, marks):
+                del found[mark:]
             branch = self._blocks.get(layer.index)
             if branch is not None:
                 labels = next(self.outputs[x.index] for x in layer.inputs if x.index not in branch)
@@ -130,6 +158,7 @@ class Channels:
         self.balances = [
             Balance(tuple(self.sets[block] for block in blocks), reason) for blocks, reason in self._balances
         ]
+        self.overreaches = [Overreach(self.sets[w], self.sets[n], self.sets[b], r) for w, n, b, r in self._overreaches]
         self.pinned = np.full(self.size, -1)
         for number, (labels, _) in reversed(list(enumerate(self._pins))):
             self.pinned[self.sets[labels]] = number

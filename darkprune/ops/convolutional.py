@@ -1,5 +1,6 @@
 """[convolutional]: dense, grouped and depthwise convolution with optional batch norm."""
 
+import math
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
@@ -209,27 +210,30 @@ class Convolutional(Op):
         loud = fate.removed & ~fate.silenced
         if loud.any():
             offset[loud] = self._unsilenced(layer, ins[0], bias)[loud]
-        if self.obstacle(layer) and (ins[0].offset != 0).any():
+        shifted = ins[0].offset != 0
+        if self.obstacle(layer) and shifted.any():
             offset[:] = np.nan  # its arrays are not edited, so they take nothing over
-        if self.groups(layer) > 1 and self.padding(layer):
-            # A kept filter over an input that still emits something: no constant at the borders takes it over.
-            offset[self._disturbed(layer, ins[0]) & ~fate.removed] = np.nan
+        groups = self.groups(layer)
+        if groups == shifted.size > 1 and self.padding(layer):
+            # A kept filter over an input that still emits something: its group has no channel to take it over.
+            offset[np.repeat(shifted, layer["filters"] // groups) & ~fate.removed] = np.nan
         return Emission(offset, ~fate.removed)
 
     def _unsilenced(self, layer: "Layer", emission: Emission, bias: np.ndarray) -> np.ndarray:
-        """Constants of filters that go without batch norm to silence them: only those over nothing but zeros."""
+        """What filters that go without batch norm to silence them emit: a constant only over nothing but constants,
+        which must be zeros where there is padding."""
         out = np.full(layer["filters"], np.nan)
         groups = self.groups(layer)
-        if groups > 1 and not self.batch_norm(layer):
-            quiet = (emission.offset == 0) & ~emission.live
-            dead = np.repeat(quiet.reshape(groups, -1).all(axis=1), layer["filters"] // groups)
-            out[dead] = activated(layer, bias[dead])
+        if groups == 1 or self.batch_norm(layer) or "weights" not in layer.params:
+            return out
+        quiet = ~emission.live & ((emission.offset == 0) | (self.padding(layer) == 0))
+        rows = np.flatnonzero(np.repeat(quiet.reshape(groups, -1).all(axis=1), layer["filters"] // groups))
+        if rows.size:
+            offset = emission.offset.reshape(groups, -1).repeat(layer["filters"] // groups, axis=0)[rows]
+            taps = layer.array("weights")[rows].reshape(rows.size, offset.shape[1], -1) * offset[:, :, None]
+            sums = [math.fsum(row) for row in taps.reshape(rows.size, -1).tolist()]
+            out[rows] = activated(layer, bias[rows] + np.array(sums))
         return out
-
-    def _disturbed(self, layer: "Layer", emission: Emission) -> np.ndarray:
-        groups = self.groups(layer)
-        group = (emission.offset != 0).reshape(groups, -1).any(axis=1)
-        return np.repeat(group, layer["filters"] // groups)
 
     def absorber(self, layer: "Layer") -> Optional[Absorber]:
         bn = self.batch_norm(layer)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 import numpy as np
 
 from darkprune.errors import GraphError
-from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, image, opt
-from darkprune.ops.common import activation_hazards, activation_of
+from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, image, opt
+from darkprune.ops.common import activated, activation_hazards, activation_of
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -35,9 +35,9 @@ class Gate(Op):
         offset[unknown & ~zero] = np.nan
         offset[zero] = 0.0
         live = ~zero & (gate.live | carried.live)
-        if layer["activation"] != "linear":
-            offset[offset != 0] = np.nan
-        return Emission(offset, live)
+        if layer["activation"] == "linear":
+            return Emission(offset, live)
+        return elementwise(Emission(offset, live), lambda v: activated(layer, v))
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         yield from activation_hazards(layer)

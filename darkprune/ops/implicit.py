@@ -1,10 +1,13 @@
 """[implicit]: learnt constants, which read no layer."""
 
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Dict, List
 
-from darkprune.ops.base import Op, ParamSpec, Shape, image, opt, param
+import numpy as np
+
+from darkprune.ops.base import Emission, Fate, Op, ParamSpec, Shape, image, opt, param
 
 if TYPE_CHECKING:
+    from darkprune.graph.channels import Channels
     from darkprune.graph.layer import Layer
 
 
@@ -27,7 +30,26 @@ class Implicit(Op):
     def parameters(self, layer: "Layer") -> List[ParamSpec]:
         if layer["dontload"]:
             return []
-        return [param("weights", ["filter", "atom"], [layer["filters"], layer["atoms"]])]
+        return [param("weights", ["out", "atom"], [layer["filters"], layer["atoms"]])]
+
+    def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
+        labels = g.fresh(layer, layer["filters"])
+        g.axis(layer, "out", labels)
+        if layer["dontload"]:
+            g.pin(labels, "made by layer {}, whose arrays are not in the file".format(layer.index))
+        return labels
+
+    def narrowed(self, layer: "Layer", labels: Dict[str, int]) -> Dict[str, int]:
+        return {"filters": labels["out"]}
+
+    def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
+        offset = np.zeros(layer["filters"], np.float64)
+        loud = fate.removed & ~fate.silenced
+        if loud.any():
+            weights = layer.array("weights").astype(np.float64)
+            same = (weights == weights[:, :1]).all(axis=1)  # a constant of the whole map
+            offset[loud] = np.where(same, weights[:, 0], np.nan)[loud]
+        return Emission(offset, ~fate.removed)
 
     def describe(self, layer: "Layer") -> str:
         w, h, c = layer.shape[:3]

@@ -122,12 +122,17 @@ class Shortcut(Op):
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         out = ins[0]
         g.axis(layer, "out", out)
-        for labels in ins[1:]:
-            common = min(out.size, labels.size)
+        for source, labels in zip(layer.inputs[1:], ins[1:]):
+            common = min(out.size, labels.size)  # channels beyond stay as they are, and may go alone
             g.tie(out[:common], labels[:common], "shortcut {}".format(layer.index), added=True)
-            for rest in (out[common:], labels[common:]):
-                g.pin(rest, "beyond the narrower side of shortcut {}".format(layer.index))
+            if labels.size < out.size and self._reach(layer, source):
+                reason = "widths of shortcut {} that AlexeyAB's Darknet misreads".format(layer.index)
+                g.overreach(out, labels, g.output(source.inputs[0]), reason)
         return out
+
+    def _reach(self, layer: "Layer", source: Any) -> bool:
+        """Whether AlexeyAB's fork may take `source`, by the map that its layer reads, for one as large as the sum."""
+        return bool(source.inputs) and source.input_shape()[:2] == layer.shape[:2]
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
         factors = np.broadcast_to(self.factors(layer).astype(np.float64), (len(ins), ins[0].offset.size))

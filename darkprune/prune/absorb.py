@@ -17,7 +17,7 @@ from darkprune.graph.net import Net
 from darkprune.ops.activations import inverse
 from darkprune.ops.base import Emission
 from darkprune.ops.common import activated
-from darkprune.prune.constant_readers import Reader, Sums, all_sums, audible, readers_of, served
+from darkprune.prune.constant_readers import Carriers, Key, Reader, Sums, all_sums, audible, readers_of, served
 from darkprune.prune.emission import Walk, joined, walk
 from darkprune.prune.gather_channels import Patch
 
@@ -37,7 +37,7 @@ class Absorption:
         removed: np.ndarray,
         result: Walk,
         mode: str,
-        carriers: Dict[int, int],
+        carriers: Carriers,
         skip: Set[int],
     ) -> None:
         self.net, self.channels, self.removed, self.mode = net, channels, removed, mode
@@ -51,17 +51,17 @@ class Absorption:
         if mode == "none":
             return
         readers = readers_of(net, channels, result.emissions, skip, mode)
-        sums = all_sums([(r, self._rows(r.layer), ~removed[channels.sets[r.labels]]) for r in readers])
+        sums = all_sums([(r, self._rows(r), ~removed[channels.sets[r.labels]]) for r in readers])
         self._heard = audible(net, channels) if carriers else {}
         seeds = self._emitters(readers, sums)
         values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
         self._silence_columns()
         for reader in readers:
-            self._patch_reader(reader, sums[reader.layer.index].total, values)
+            self._patch_reader(reader, sums[reader.key].total, values)
 
     # ---- constant channels
 
-    def _emitters(self, readers: List[Reader], sums: Dict[int, Sums]) -> Dict[int, np.ndarray]:
+    def _emitters(self, readers: List[Reader], sums: Dict[Key, Sums]) -> Dict[int, np.ndarray]:
         """Turns the filters of constant sets into constants; returns what every producer now emits."""
         channels = self.channels
         seeds: Dict[int, np.ndarray] = {}
@@ -84,16 +84,16 @@ class Absorption:
             self._patch_producer(layer, bias)
         return seeds
 
-    def _demand(self, readers: List[Reader], sums: Dict[int, Sums]) -> Dict[int, float]:
+    def _demand(self, readers: List[Reader], sums: Dict[Key, Sums]) -> Dict[int, float]:
         """Group of added labels -> the value its constant should have for the readers it serves."""
         demand: Dict[int, float] = {}
         for reader in readers:
-            carrier = self.carriers.get(reader.layer.index)
+            carrier = self.carriers.get(reader.key)
             if carrier is None:
                 continue
             column = self._column(reader, carrier)
             group = int(self.channels.added[reader.labels[column]])
-            total, largest = sums[reader.layer.index]
+            total, largest = sums[reader.key]
             needed = float(np.abs(total).max()) / largest if largest and total.size else 1.0
             demand[group] = max(demand.get(group, 0.0), needed, SMALLEST)
         return demand
@@ -120,7 +120,7 @@ class Absorption:
         return seed
 
     def _patch_producer(self, layer: Layer, bias: Dict[int, float]) -> None:
-        rows = self._positions(layer, "out", list(bias))
+        rows = self._positions(layer, "out", np.array(list(bias)))
         values = [bias[k] for k in bias]
         for name, fill in (("biases", values), ("scales", 0), ("mean", 0), ("variance", 1), ("weights", 0)):
             if name in layer.params:
@@ -135,46 +135,48 @@ class Absorption:
                 continue
             mine = np.flatnonzero(self._constant[self.channels.sets[labels]])
             if mine.size and absorber.groups < labels.size:  # a depthwise layer's own filter is the constant
-                columns = self._positions(layer, "in", mine.tolist())
+                columns = self._positions(layer, "in", mine)
                 self._add(layer, "weights", _silencer(columns, absorber.groups))
 
     # ---- readers
 
     def _patch_reader(self, reader: Reader, total: np.ndarray, values: Dict[int, Emission]) -> None:
         layer = reader.layer
-        rows = self._rows(layer)
-        carrier = self.carriers.get(layer.index)
+        rows = self._rows(reader)
+        carrier = self.carriers.get(reader.key)
         if carrier is None:
             absorber = layer.op.absorber(layer)
             assert absorber is not None
             self._add(layer, absorber.target, _adder(absorber.sign * total.sum(axis=1), self._fixed(layer, rows)))
             return
         column = self._column(reader, carrier)
-        value = joined(values, layer)[column]
+        value = joined(values, layer)[reader.columns][column]
         if not abs(value) > 0:
             raise _unheard(layer)
         carried = total / value
         carried[self._fixed(layer, rows)] = 0
-        self._add(layer, "weights", _column_setter(self._positions(layer, "in", [column]), carried))
+        filters, place = self._positions(layer, "out", rows), self._positions(layer, "in", reader.columns.start + column)
+        self._add(layer, "weights", _column_setter(filters, int(place), carried))
 
     def _column(self, reader: Reader, carrier: int) -> int:
-        """The position along the reader's 'in' axis where it gets the constant of the set `carrier`."""
+        """The reader's column where it gets the constant of the set `carrier`."""
         mine = np.flatnonzero((self.channels.sets[reader.labels] == carrier) & served(reader, self._heard))
         if not mine.size:
             raise _unheard(reader.layer)
         return int(mine[0])
 
-    def _rows(self, layer: Layer) -> np.ndarray:
-        """The output channels of a weighted layer that are still there after surgery."""
-        return np.flatnonzero(self._kept[self.channels.sets[self.channels.axes[layer.index]["out"]]])
+    def _rows(self, reader: Reader) -> np.ndarray:
+        """The filters of a reader that are still there after surgery."""
+        kept = self._kept[self.channels.sets[self.channels.axes[reader.layer.index]["out"]]]
+        return reader.rows.start + np.flatnonzero(kept[reader.rows])
 
     def _fixed(self, layer: Layer, rows: np.ndarray) -> np.ndarray:
-        """bool by new output channel: constants themselves, which take nothing over."""
+        """bool by filter of `rows`: constants themselves, which take nothing over."""
         if not self.channels.produces(layer):
             return np.zeros(rows.size, bool)
         return self._constant[self.channels.sets[self.channels.outputs[layer.index]][rows]]
 
-    def _positions(self, layer: Layer, axis: str, old: List[int]) -> np.ndarray:
+    def _positions(self, layer: Layer, axis: str, old: Any) -> np.ndarray:
         """Positions, after surgery, of old positions along a labelled axis."""
         kept = self._kept[self.channels.sets[self.channels.axes[layer.index][axis]]]
         return (np.cumsum(kept) - 1)[old]
@@ -212,9 +214,10 @@ def _silencer(columns: np.ndarray, groups: int) -> Patch:
     return patch
 
 
-def _column_setter(columns: np.ndarray, values: np.ndarray) -> Patch:
+def _column_setter(rows: np.ndarray, column: int, values: np.ndarray) -> Patch:
     def patch(array: np.ndarray) -> np.ndarray:
-        array[:, columns[0]] = values.reshape(array[:, columns[0]].shape).astype(np.float32)
+        place = column % array.shape[1]  # of a grouped convolution, within its group
+        array[rows, place] = values.reshape(array[rows, place].shape).astype(np.float32)
         return array
 
     return patch

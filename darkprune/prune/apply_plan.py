@@ -9,7 +9,7 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.absorb import Absorption
 from darkprune.prune.blocks import find_blocks
-from darkprune.prune.constant_readers import assign, readers_of, usable_sets
+from darkprune.prune.constant_readers import Carriers, Key, assign, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
 from darkprune.prune.gather_channels import narrow
 from darkprune.prune.plan import Plan, require_pair
@@ -35,7 +35,7 @@ def _applied(net: Net, plan: Plan) -> Net:
         sets = Channels(shorter)
         removed = _planned_sets(net, shorter, sets, plan)
         result = walk(shorter, sets, removed)
-        carriers: Dict[int, int] = {}
+        carriers: Carriers = {}
         if absorb == "exact":
             constants = _mask(net, shorter, sets, plan.constants)
             carriers, unserved = carriers_of(shorter, sets, result, constants)
@@ -46,7 +46,7 @@ def _applied(net: Net, plan: Plan) -> Net:
 
 
 def apply_channels(
-    net: Net, sets: Channels, removed: np.ndarray, result: Walk, absorb: str, carriers: Dict[int, int]
+    net: Net, sets: Channels, removed: np.ndarray, result: Walk, absorb: str, carriers: Carriers
 ) -> Net:
     absorption = Absorption(net, sets, removed, result, absorb, carriers, set())
     kept = ~removed
@@ -56,7 +56,7 @@ def apply_channels(
     return new
 
 
-def carriers_of(net: Net, sets: Channels, result: Walk, constants: np.ndarray) -> Tuple[Dict[int, int], List[int]]:
+def carriers_of(net: Net, sets: Channels, result: Walk, constants: np.ndarray) -> Tuple[Carriers, List[Key]]:
     """Padded reader -> its constant, when only the sets in `constants` may serve; and the readers left over."""
     readers = readers_of(net, sets, result.emissions, set())
     return assign(net, sets, readers, usable_sets(net, sets, constants))

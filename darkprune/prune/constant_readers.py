@@ -1,6 +1,7 @@
 """Who meets the constants of removed channels: the weighted layers, what each gets, and which channels can serve it."""
 
 import threading
+from itertools import groupby
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
@@ -14,31 +15,54 @@ from darkprune.prune.emission import joined, walk
 
 AUDIBLE = 2.0**-10  # of what a constant was where it is emitted
 
-Reader = NamedTuple(
-    "Reader",
+Key = Tuple[int, int]  # of a reader: its layer, and the number of its first input channel
+Carriers = Dict[Key, int]  # padded reader -> the channel set that stays as its constant channel
+
+_Reader = NamedTuple(
+    "_Reader",
     [
         ("layer", Layer),
         ("padded", bool),
-        ("labels", np.ndarray),  # along its 'in' axis
-        ("offset", np.ndarray),  # float64 along its 'in' axis
+        ("columns", slice),  # of the layer's 'in' axis
+        ("rows", slice),  # its filters that read them
+        ("labels", np.ndarray),  # along the columns
+        ("offset", np.ndarray),  # float64 along the columns
     ],
 )
+
+
+class Reader(_Reader):
+    """A weighted layer that meets constants; of a padded grouped convolution, one of its groups."""
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> Key:
+        """What names it."""
+        return self.layer.index, self.columns.start
 
 
 def readers_of(
     net: Net, channels: Channels, emissions: Dict[int, Emission], skip: Set[int], mode: str = "exact"
 ) -> List[Reader]:
-    """The weighted layers that meet constants, in order; `skip` holds layers that go themselves."""
-    found = []
+    """Who meets constants, in order; `skip` holds layers that go themselves."""
+    found: List[Reader] = []
     for layer in net.layers[: net.loaded]:
         absorber = layer.op.absorber(layer)
         if absorber is None or layer.index in skip or "weights" not in layer.params:
             continue
-        if absorber.padded and absorber.groups > 1 and mode == "exact":
-            continue  # what such a layer would have to take over is stuck, and kept, before it comes to this
-        offset = joined(emissions, layer)
-        if (offset != 0).any():
-            found.append(Reader(layer, absorber.padded, channels.axes[layer.index]["in"], offset))
+        offset, labels = joined(emissions, layer), channels.axes[layer.index]["in"]
+        if not (offset != 0).any():
+            continue
+        groups = absorber.groups if absorber.padded and mode == "exact" else 1
+        if groups == labels.size > 1:
+            continue  # what a padded depthwise layer would have to take over is stuck, and kept, before it comes here
+        per, rows = labels.size // groups, layer.params["weights"].shape[0] // groups
+        for group in range(groups):
+            columns = slice(group * per, (group + 1) * per)
+            if (offset[columns] != 0).any():
+                mine = slice(group * rows, (group + 1) * rows)
+                found.append(Reader(layer, absorber.padded, columns, mine, labels[columns], offset[columns]))
     return found
 
 
@@ -55,40 +79,38 @@ def audible(net: Net, channels: Channels) -> Dict[int, Emission]:
 
 
 def served(reader: Reader, heard: Dict[int, Emission]) -> np.ndarray:
-    """bool along the reader's 'in' axis: whether it gets the constant of that channel's set."""
-    return np.abs(joined(heard, reader.layer)) >= AUDIBLE
+    """bool along the reader's columns: whether it gets the constant of that channel's set."""
+    return np.abs(joined(heard, reader.layer)[reader.columns]) >= AUDIBLE
 
 
 def choose_constants(
     channels: Channels, readers: List[Reader], usable: np.ndarray, heard: Dict[int, Emission]
-) -> Tuple[Dict[int, int], List[int]]:
+) -> Tuple[Carriers, List[Key]]:
     """The fewest channel sets, found greedily, whose constants serve every padded reader.
 
     Args:
         usable: bool by set number: removed sets that can emit a constant. heard: see `audible`.
 
     Returns:
-        reader index -> set, and the indices of readers that no set serves.
+        padded reader -> set, and the readers that no set serves.
     """
-    waiting = {}
+    waiting: Dict[Key, np.ndarray] = {}
+    votes = np.zeros(channels.size, int)
     for reader in readers:
         if reader.padded:
-            candidates = np.zeros(channels.size, bool)
-            candidates[channels.sets[reader.labels[served(reader, heard)]]] = True
-            waiting[reader.layer.index] = np.flatnonzero(candidates & usable)
-    unserved = sorted(index for index, sets in waiting.items() if not sets.size)
-    for index in unserved:
-        del waiting[index]
-    chosen: Dict[int, int] = {}
+            candidates = np.unique(channels.sets[reader.labels[served(reader, heard)]])
+            waiting[reader.key] = candidates[usable[candidates]]
+            votes[waiting[reader.key]] += 1
+    unserved = sorted(key for key, sets in waiting.items() if not sets.size)
+    for key in unserved:
+        del waiting[key]
+    chosen: Carriers = {}
     while waiting:
-        votes = np.zeros(channels.size, int)
-        for sets in waiting.values():
-            votes[sets] += 1
         best = np.flatnonzero(votes == votes.max())
         carrier = int(best[np.argmin(channels.filters[best])])
-        for index in [i for i, sets in waiting.items() if carrier in sets]:
-            chosen[index] = carrier
-            del waiting[index]
+        for key in [k for k, sets in waiting.items() if carrier in sets]:
+            chosen[key] = carrier
+            votes[waiting.pop(key)] -= 1
     return chosen, unserved
 
 
@@ -98,26 +120,26 @@ def assign(
     readers: List[Reader],
     usable: np.ndarray,
     heard: Optional[Dict[int, Emission]] = None,
-) -> Tuple[Dict[int, int], List[int]]:
+) -> Tuple[Carriers, List[Key]]:
     """`choose_constants`, with only those constants heard that are then really emitted (a product needs two)."""
     heard = audible(net, channels) if heard is None else heard
     carriers, unserved = choose_constants(channels, readers, usable, heard)
     columns = {}
     for reader in readers:
-        if reader.layer.index in carriers:
-            mine = channels.sets[reader.labels] == carriers[reader.layer.index]
-            columns[reader.layer.index] = int(np.flatnonzero(mine & served(reader, heard))[0])
-    groups = {int(channels.added[r.labels[columns[r.layer.index]]]) for r in readers if r.layer.index in columns}
+        if reader.key in carriers:
+            mine = channels.sets[reader.labels] == carriers[reader.key]
+            columns[reader.key] = int(np.flatnonzero(mine & served(reader, heard))[0])
+    groups = {int(channels.added[r.labels[columns[r.key]]]) for r in readers if r.key in columns}
     seeds = {}
     for layer, _ in channels.producers():
         labels = channels.outputs[layer.index]
         seeds[layer.index] = np.array([float(label in groups) for label in labels.tolist()])
     found = walk(net, channels, np.ones(channels.size, bool), seeds=seeds).emissions if groups else {}
     for reader in readers:
-        column = columns.get(reader.layer.index)
-        if column is not None and not abs(joined(found, reader.layer)[column]) >= AUDIBLE:
-            unserved.append(reader.layer.index)
-            del carriers[reader.layer.index]
+        column = columns.get(reader.key)
+        if column is not None and not abs(joined(found, reader.layer)[reader.columns][column]) >= AUDIBLE:
+            unserved.append(reader.key)
+            del carriers[reader.key]
     return carriers, sorted(unserved)
 
 
@@ -127,7 +149,7 @@ def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray
     for layer, sets in channels.producers():
         if not layer.has("scales"):
             usable[sets[channels.scored[sets]]] = False
-        if inverse(layer["activation"], 0.25, layer.dialect_name) is None:
+        if not layer.has("biases") or inverse(layer["activation"], 0.25, layer.dialect_name) is None:
             usable[sets] = False
     return usable
 
@@ -139,19 +161,20 @@ Sums = NamedTuple(
         ("largest", float),  # of the kept filters' |weights| for live channels; only for padded readers
     ],
 )
+Job = Tuple[Reader, np.ndarray, np.ndarray]  # a reader, its kept filters, bool by column: a live channel
 
 
-def sums_of(reader: Reader, rows: np.ndarray, live: np.ndarray) -> Sums:
-    """What a reader's kept filters (`rows`) get from the constants of its input; `live` is bool along its 'in' axis.
+def sums_of(weights: np.ndarray, job: Job) -> Sums:
+    """What a reader's kept filters get from the constants of its input; `weights` are its layer's.
 
     The order of the sums is fixed, so that the same files come out everywhere.
     """
-    weights = reader.layer.array("weights")
+    reader, rows, live = job
     n, per = weights.shape[0], weights.shape[1]
     flat = weights.reshape(n, per, -1)
-    absorber = reader.layer.op.absorber(reader.layer)
-    if absorber is not None and absorber.groups > 1:
-        offset = reader.offset.reshape(absorber.groups, per).repeat(n // absorber.groups, axis=0)
+    if per < reader.offset.size:  # all groups of an unpadded convolution
+        groups = reader.offset.size // per
+        offset = reader.offset.reshape(groups, per).repeat(n // groups, axis=0)
         return Sums(_fold(flat[rows] * offset[rows][:, :, None]), 0.0)
     used, others = np.flatnonzero(reader.offset), np.flatnonzero(live)
     total, largest = np.zeros((rows.size, flat.shape[2]), np.float64), 0.0
@@ -166,15 +189,19 @@ def sums_of(reader: Reader, rows: np.ndarray, live: np.ndarray) -> Sums:
     return Sums(total, largest)
 
 
-def all_sums(jobs: List[Tuple[Reader, np.ndarray, np.ndarray]]) -> Dict[int, Sums]:
-    """Layer index -> `sums_of` each job. Two threads share them; each sum is one thread's own: no bit depends on it."""
-    sums: Dict[int, Sums] = {}
+def all_sums(jobs: List[Job]) -> Dict[Key, Sums]:
+    """Reader -> `sums_of` each job. Two threads share the layers; each sum is one thread's own, so no bit depends on
+    that."""
+    sums: Dict[Key, Sums] = {}
     failed: List[Exception] = []
+    layers = [list(group) for _, group in groupby(jobs, key=lambda job: job[0].layer.index)]
 
     def work(first: int) -> None:
         try:
-            for reader, rows, live in jobs[first::2]:
-                sums[reader.layer.index] = sums_of(reader, rows, live)
+            for mine in layers[first::2]:
+                weights = mine[0][0].layer.array("weights")
+                for job in mine:
+                    sums[job[0].key] = sums_of(weights, job)
         except Exception as error:  # raised again where it can be caught
             failed.append(error)
 

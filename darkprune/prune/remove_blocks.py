@@ -9,7 +9,7 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.absorb import Absorption
 from darkprune.prune.blocks import Block, ends, find_blocks, is_plain
-from darkprune.prune.constant_readers import Reader, assign, readers_of, usable_sets
+from darkprune.prune.constant_readers import Carriers, Key, Reader, assign, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
 from darkprune.prune.gather_channels import regather, widen
 
@@ -82,7 +82,7 @@ def hindrance(net: Net, blocks: List[Block], absorb: str) -> Optional[str]:
     readers = padded_readers(net, quiet)
     _, unserved = _carriers(net, quiet.channels, readers)
     if unserved:
-        return "padded layer {} reads it, and its trunk cannot get a constant channel".format(unserved[0])
+        return "padded layer {} reads it, and its trunk cannot get a constant channel".format(unserved[0][0])
     return None
 
 
@@ -91,7 +91,7 @@ def padded_readers(net: Net, quiet: Silence) -> List[Reader]:
     return [r for r in readers_of(net, quiet.channels, quiet.walk.emissions, quiet.gone) if r.padded]
 
 
-def _carriers(net: Net, channels: Channels, readers: List[Reader]) -> Tuple[Dict[int, int], List[int]]:
+def _carriers(net: Net, channels: Channels, readers: List[Reader]) -> Tuple[Carriers, List[Key]]:
     """Padded reader -> a set whose tied width can get one more channel that reaches it; and those without."""
     if not readers:
         return {}, []
@@ -112,7 +112,7 @@ def remove_blocks(net: Net, blocks: List[Block], absorb: str, step: int = 1) -> 
         raise GraphError("the shortcut blocks cannot be removed: {}".format(why), net.config.place(), "remove others")
     quiet = silence(net, blocks)
     removed = np.zeros(quiet.channels.size, bool)
-    carriers: Dict[int, int] = {}
+    carriers: Carriers = {}
     readers = padded_readers(net, quiet) if absorb == "exact" else []
     if readers:
         net, removed, carriers = _with_constants(net, quiet.channels, readers, step)
@@ -130,7 +130,7 @@ def remove_blocks(net: Net, blocks: List[Block], absorb: str, step: int = 1) -> 
 
 def _with_constants(
     net: Net, channels: Channels, readers: List[Reader], step: int
-) -> Tuple[Net, np.ndarray, Dict[int, int]]:
+) -> Tuple[Net, np.ndarray, Carriers]:
     """The net with one more channel in each tied width that has to carry a constant.
 
     Returns it, the sets of those channels (bool), and padded reader -> set.
@@ -159,6 +159,8 @@ def _extensible(channels: Channels, widths: np.ndarray) -> np.ndarray:
     for balance in channels.balances:
         for block in balance.blocks:
             fixed[block] = True
+    for rule in channels.overreaches:
+        fixed[rule.before] = True  # one more channel might make the widths meet
     lengths = np.bincount(widths[np.unique(channels.sets)], minlength=channels.size)
     for layer, sets in channels.producers():
         absorber = layer.op.absorber(layer)

@@ -8,7 +8,7 @@ import numpy as np
 from darkprune.errors import GraphError, UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
-from darkprune.prune.constant_readers import assign, audible, readers_of, usable_sets
+from darkprune.prune.constant_readers import Carriers, assign, audible, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
 from darkprune.prune.score import set_scores
 
@@ -30,7 +30,7 @@ Selection = NamedTuple(
     "Selection",
     [
         ("removed", np.ndarray),  # bool by set: silenced; all but the constants go
-        ("carriers", Dict[int, int]),  # reader layer -> set that stays as its constant channel
+        ("carriers", Carriers),
         ("walk", Walk),
         ("reached", float),  # share of the removable filters that really goes
         ("kept", Dict[int, str]),  # set -> why it was kept although its score was low
@@ -109,7 +109,7 @@ def _lowest(channels: Channels, counts: np.ndarray, order: np.ndarray, share: fl
 
 def _repair(
     net: Net, channels: Channels, removed: np.ndarray, scores: np.ndarray, options: Options
-) -> Tuple[np.ndarray, Dict[int, int], Walk, Dict[int, str]]:
+) -> Tuple[np.ndarray, Carriers, Walk, Dict[int, str]]:
     """Restores sets until floors, absorption, balance and rounding all hold; the constants are counted as kept."""
     rules = Rules(channels, scores, options)
     usable = usable_sets(net, channels, np.ones(channels.size, bool))
@@ -122,7 +122,7 @@ def _repair(
         left = int(np.count_nonzero(removed))
         _restore(removed, rules.floors(removed), "min-keep", kept)
         result = walk(net, channels, removed)
-        carriers: Dict[int, int] = {}
+        carriers: Carriers = {}
         if options.absorb == "exact":
             if result.stuck:
                 for number, why in result.stuck.items():
@@ -132,7 +132,7 @@ def _repair(
             carriers, unserved = assign(net, channels, readers, usable & removed, heard)
             if unserved:
                 for reader in readers:
-                    if reader.layer.index in unserved:
+                    if reader.key in unserved:
                         sets = channels.sets[reader.labels]
                         why = "no channel can carry its constant to padded layer {}".format(reader.layer.index)
                         _restore(removed, sets[(reader.offset != 0) & removed[sets]].tolist(), why, kept)
@@ -164,6 +164,8 @@ class Rules:
         self.step = options.round
         self.layers = [sets for _, sets in channels.producers()]
         self.balances = channels.balances
+        every = np.ones(channels.size, bool)
+        self.overreaches = [rule for rule in channels.overreaches if not rule.broken(every)]
         self.least = [self._least(sets.size, options.min_keep) for sets in self.layers]
 
     def _least(self, size: int, min_keep: float) -> int:
@@ -190,7 +192,7 @@ class Rules:
         return np.flatnonzero(constants & ~busy).tolist()
 
     def repair(self, removed: np.ndarray, constants: np.ndarray) -> List[Tuple[int, str]]:
-        """Sets to keep until every balance and rounding rule holds; empty when all do."""
+        """Sets to keep until balance, rounding and the widths of uneven sums are right; empty when all are."""
         kept = ~removed | constants
         found: List[Tuple[int, str]] = []
         while True:
@@ -202,11 +204,15 @@ class Rules:
             for sets in self.layers if self.step > 1 else []:
                 goal = self._rounded(int(np.count_nonzero(kept[sets])), sets.size)
                 found += self._fill(sets, goal, kept, "round {}".format(self.step))
+            for rule in self.overreaches:
+                if rule.broken(kept):  # one more channel of the sum, or of what is read, and the widths differ
+                    sets = np.concatenate([rule.wide, rule.before])
+                    found += self._fill(sets, np.count_nonzero(kept[sets]) + 1, kept, rule.reason)
             if len(found) == before:
                 return found
 
     def _fill(self, sets: np.ndarray, goal: int, kept: np.ndarray, why: str) -> List[Tuple[int, str]]:
-        """Keeps the best of the sets that are gone until `goal` are there, and says which."""
+        """Keeps the best of the sets that are gone until `goal` are there, if there are so many, and says which."""
         missing = goal - int(np.count_nonzero(kept[sets]))
         best = self._best(sets, ~kept, missing) if missing > 0 else []
         kept[best] = True

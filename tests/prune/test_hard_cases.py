@@ -9,6 +9,7 @@ from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.cli.main import main
 from darkprune.errors import GraphError, UsageError
 from darkprune.graph.build import load
+from darkprune.graph.channels import Overreach
 from darkprune.graph.save import save
 from darkprune.prune.blocks import find_blocks
 from darkprune.prune.pipeline import prune
@@ -161,3 +162,49 @@ def test_a_plan_leaves_nothing_to_choose(flags, tmp_path, capsys):
     before = (tmp_path / "out.plan.json").read_bytes()
     assert main(["prune"] + paths + ["-o", out, "--plan", out + ".plan.json"]) == 0
     assert (tmp_path / "out.plan.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("groups", [2, 4, 8])
+def test_every_group_of_a_padded_convolution_gets_its_constant(groups, tmp_path):
+    text = cfg(conv(32), conv(32, groups=groups), shortcut(-2), conv(16, groups=groups, activation="mish"), HEAD)
+    net = small_nets.net(tmp_path, text)
+    pruned = prune(net, channels=0.5)
+    kept = pruned.net.layers[0].shape.c
+    assert kept % groups == 0 and kept < 32 and exact(net, pruned)
+    assert len(pruned.plan.constants[0]) >= groups
+
+
+@pytest.mark.parametrize("mode", ["exact", "none"])
+@pytest.mark.parametrize("widths, sources", [((8, 16), "-2"), ((16, 8), "-2"), ((8, 12, 16), "-2,-3"), ((16, 4), "-2")])
+def test_the_suffix_of_an_uneven_sum_is_free(widths, sources, mode, tmp_path):
+    text = cfg("".join(conv(n) for n in widths), shortcut(sources, "leaky"), conv(16), HEAD)
+    net = small_nets.net(tmp_path, text, dead=0)
+    least = min(widths)
+    for layer, width in zip(net.layers, widths):
+        layer.set_param("scales", np.where(np.arange(width) < least, 1, 0.01 * (1 + np.arange(width) % 2)))
+    pruned = prune(net, channels=0.12, absorb=mode)
+    assert pruned.plan.removed_channels and exact(net, pruned)
+    assert all(min(channels) >= least for channels in pruned.plan.removed_channels.values())
+
+
+def uneven_widths(folder):
+    """What layer 0, the narrower addend that reads it, and the sum come to, over many ways to prune."""
+    text = cfg(conv(9), conv(4, 1), conv(8), shortcut(-2), conv(16), HEAD)
+    for seed in range(8):
+        net = small_nets.net(folder, text, seed=seed, dead=0)
+        for share in (0.1, 0.2, 0.3, 0.4, 0.5):
+            pruned = prune(net, channels=share, absorb="none", force=True).net
+            yield tuple(layer.shape.c for layer in pruned.layers[:3])
+
+
+def test_an_uneven_sum_never_comes_to_widths_that_a_reader_misreads(tmp_path, monkeypatch):
+    assert not any(narrow < wide == first for first, narrow, wide in uneven_widths(tmp_path))
+    monkeypatch.setattr(Overreach, "broken", lambda self, kept: False)
+    assert any(narrow < wide == first for first, narrow, wide in uneven_widths(tmp_path))
+
+
+def test_the_bias_of_an_unpadded_depthwise_layer_takes_its_place_in_the_constant(tmp_path):
+    text = cfg(conv(16), conv(16, 3, groups=16, bn=None, pad=0, activation="mish"), conv(16, 1), conv(8), HEAD)
+    net = small_nets.net(tmp_path, text)
+    pruned = prune(net, channels=0.5)
+    assert pruned.net.layers[1].shape.c <= 9 and exact(net, pruned)
