@@ -6,7 +6,7 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
-from typing import Any, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
 
 from darkprune.errors import OutputError, place
 
@@ -15,7 +15,7 @@ try:
 except ImportError:  # not a POSIX system: leftovers are then not told from the files of a running program
     fcntl = None  # type: ignore[assignment]
 
-CFG, WEIGHTS, JOURNAL = ".cfg", ".weights", ".darkprune-journal"
+CFG, WEIGHTS, PLAN, JOURNAL = ".cfg", ".weights", ".plan.json", ".darkprune-journal"
 WAIT = 5.0  # seconds that another program may take to put its files in place
 TOKEN = re.compile(r"[0-9a-f]{16}\Z")
 SUFFIX = re.compile(r"(\.[a-z0-9]+)+\Z")
@@ -37,16 +37,20 @@ def step(name: str) -> None:
 def recover(prefix: str) -> Optional[str]:
     """Undoes or finishes what an interrupted write left at `prefix`; to be called before a pair is read too.
 
-    Returns what was done, as a sentence, or None when there was nothing to do. Raises OutputError when the journal
-    is not one of ours, or the files are not those it tells of; nothing is changed then.
+    Files that a killed program had not put in place yet are removed.
+
+    Returns what was done about the pair, as a sentence, or None when it stood there whole. Raises OutputError when
+    the journal is not one of ours, or the files are not those it tells of; nothing is changed then.
     """
-    names = Names(prefix)
+    names, said = Names(prefix), None
     with translated(names.journal):
         stream = _claim(names)
-        if stream is None:
-            return None
-        with stream:
-            return settle(names, parse(stream.read(_LONGEST + 1), names))
+        if stream is not None:
+            with stream:
+                said = settle(names, parse(stream.read(_LONGEST + 1), names))
+    with suppress(OSError):  # whoever only reads need not be allowed to
+        sweep(names, [CFG, WEIGHTS, PLAN, JOURNAL])
+    return said
 
 
 class Names:
@@ -104,6 +108,18 @@ def finish(names: Names, entry: Entry) -> None:
     remove(names.journal, "the journal")
 
 
+def sweep(names: Names, suffixes: Sequence[str]) -> None:
+    """Removes what a killed program left before it had a journal: our names, and locked by no one. Raises OSError."""
+    starts = ["." + names.stem + suffix + ".darkprune-tmp-" for suffix in suffixes]
+    for name in os.listdir(names.folder or os.curdir):
+        start = name[:-16]
+        path = os.path.join(names.folder, name)
+        if start in starts and TOKEN.match(name[len(start) :]) and regular(path):
+            with suppress(OSError), open(path, "rb") as stream:
+                if lock(stream) and stands(stream, path):
+                    remove(path, "a leftover")
+
+
 def _require_written(names: Names, entry: Entry, suffix: str, size: int) -> None:
     """Refuses where a file that is to be renamed in, or was, is not the one that was written."""
     path = names.temporary(suffix, entry.token)
@@ -143,9 +159,8 @@ def _claim(names: Names) -> Any:
             raise _no_journal(names)
         with suppress(FileNotFoundError):  # its writer has just finished
             stream = open(names.journal, "rb")
-            with suppress(FileNotFoundError):
-                if lock(stream) is not False and os.path.samestat(os.fstat(stream.fileno()), os.lstat(names.journal)):
-                    return stream
+            if lock(stream) is not False and stands(stream, names.journal):
+                return stream
             stream.close()
         if time.monotonic() > deadline:
             raise busy(names)
@@ -164,6 +179,14 @@ def lock(stream: Any) -> Optional[bool]:
     except OSError:
         return None
     return True
+
+
+def stands(stream: Any, path: str) -> bool:
+    """Whether the opened file is the one at the path."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def regular(path: str) -> bool:

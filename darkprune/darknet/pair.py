@@ -9,12 +9,13 @@ the same holds where renames within a folder reach the disk in order, as on ever
 import json
 import os
 import stat
+import time
 from contextlib import suppress
 from threading import Thread
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from darkprune.darknet import journal
-from darkprune.darknet.journal import CFG, JOURNAL, SUFFIX, TOKEN, WEIGHTS, Entry, Names, recover
+from darkprune.darknet.journal import CFG, JOURNAL, SUFFIX, WEIGHTS, Entry, Names, recover
 from darkprune.errors import OutputError, place
 
 _BUFFER = 1 << 20  # bytes; larger chunks pass it by
@@ -46,7 +47,8 @@ class PairWriter:
         _require_folder(self._names)
         self.recovered = recover(prefix)
         self._check_targets()
-        _sweep(self._names, self._suffixes + (JOURNAL,))
+        with journal.translated(prefix):
+            journal.sweep(self._names, self._suffixes + (JOURNAL,))
 
     def write_cfg(self, data: bytes) -> None:
         """Writes the cfg."""
@@ -96,6 +98,7 @@ class PairWriter:
         with journal.translated(target):
             self._files[suffix] = file = _Temporary(self._names.temporary(suffix, self._token), target)
         for chunk in chunks:
+            journal.step("part of " + suffix)
             file.write(chunk)
         journal.step("wrote " + suffix)
         file.finish()
@@ -122,8 +125,7 @@ class _Temporary:
         self.size = 0
         self._error: Optional[OSError] = None
         self._thread: Optional[Thread] = None
-        self._stream = open(path, "xb", _BUFFER)
-        journal.lock(self._stream)
+        self._stream = _new_file(path)
         if journal.regular(target):
             with suppress(OSError):  # some file systems have no modes
                 os.chmod(path, stat.S_IMODE(os.lstat(target).st_mode) & 0o777)
@@ -162,16 +164,15 @@ class _Temporary:
                 os.remove(self.path)
 
 
-def _sweep(names: Names, suffixes: Sequence[str]) -> None:
-    """Removes what a killed program left before it had a journal: our names, and locked by no one."""
-    starts = ["." + names.stem + suffix + ".darkprune-tmp-" for suffix in suffixes]
-    for name in os.listdir(names.folder or os.curdir):
-        start = name[:-16]
-        path = os.path.join(names.folder, name)
-        if start in starts and TOKEN.match(name[len(start) :]) and journal.regular(path):
-            with suppress(OSError), open(path, "rb") as stream:
-                if journal.lock(stream):
-                    journal.remove(path, "a leftover")
+def _new_file(path: str) -> Any:
+    """A new file, locked; made again where another program took it for a leftover before it was."""
+    while True:
+        stream = open(path, "xb", _BUFFER)
+        while journal.lock(stream) is False:
+            time.sleep(0.001)
+        if journal.stands(stream, path):
+            return stream
+        stream.close()
 
 
 def _require_folder(names: Names) -> None:

@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
+from darkprune.darknet.journal import PLAN as PLAN_SUFFIX
 from darkprune.darknet.pair import PairWriter
 from darkprune.darknet.weights import FLOAT
 from darkprune.errors import GraphError
@@ -11,8 +12,6 @@ from darkprune.graph.write import cfg_bytes, file_arrays
 
 if TYPE_CHECKING:
     from darkprune.prune.plan import Plan
-
-PLAN_SUFFIX = ".plan.json"
 
 
 def save(

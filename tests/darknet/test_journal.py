@@ -1,5 +1,6 @@
 """A crash at any step leaves the old pair, the new pair, or no cfg; a journal that is not ours changes nothing."""
 
+import errno
 import fcntl
 import json
 import os
@@ -13,7 +14,7 @@ from darkprune.darknet import journal
 from darkprune.darknet.journal import recover
 from darkprune.darknet.pair import PairWriter
 from darkprune.errors import OutputError
-from pairs import NEW, OLD, PLAN, failing, fill, state
+from pairs import NEW, OLD, PLAN, failing, fill, state, write
 
 SUFFIXES = [".weights", PLAN, ".cfg"]
 TOKEN = "0123456789abcdef"
@@ -265,3 +266,43 @@ def test_sweeps_only_leftovers_of_this_prefix(tmp_path):
     fill(tmp_path, {".net.cfg" + tail: b"", ".net.weights" + tail: b"", ".net.darkprune-journal" + tail: b""})
     PairWriter(tmp_path / "net")
     assert sorted(state(tmp_path)) == sorted(keep)
+
+
+def test_reading_sweeps_up_too_but_not_what_is_being_written(tmp_path):
+    token = ".darkprune-tmp-" + TOKEN
+    fill(tmp_path, dict(OLD, **{".net" + suffix + token: b"" for suffix in SUFFIXES + [".darkprune-journal"]}))
+    with PairWriter(tmp_path / "net", overwrite=True) as writer:
+        writer.write_weights([b"2nd weights"])
+        fill(tmp_path, {".net.cfg" + token: b"cut off"})
+        assert recover(str(tmp_path / "net")) is None
+        assert len(state(tmp_path)) == len(OLD) + 1
+        writer.write_cfg(b"2nd cfg")
+        writer.commit()
+    assert state(tmp_path) == dict(OLD, **{"net.cfg": b"2nd cfg", "net.weights": b"2nd weights"})
+
+
+def test_file_that_is_swept_up_before_it_is_locked(tmp_path, monkeypatch):
+    names, lock, calls = journal.Names(str(tmp_path / "net")), journal.lock, []
+
+    def late(stream):
+        calls.append(stream)
+        if len(calls) == 1:
+            journal.sweep(names, SUFFIXES)  # calls this function again
+            assert state(tmp_path) == {}
+        return lock(stream)
+
+    monkeypatch.setattr(journal, "lock", late)
+    write(str(tmp_path / "net"))
+    assert state(tmp_path) == NEW
+    assert len(calls) == len(SUFFIXES) + 3
+
+
+def test_folder_that_may_not_be_listed(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    fill(tmp_path, OLD)
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert recover(str(tmp_path / "net")) is None
+    with pytest.raises(OutputError, match="cannot write: Permission denied"):
+        PairWriter(tmp_path / "net", overwrite=True)
