@@ -155,7 +155,8 @@ class Absorption:
             raise _unheard(layer)
         carried = total / value
         carried[self._fixed(layer, rows)] = 0
-        filters, place = self._positions(layer, "out", rows), self._positions(layer, "in", reader.columns.start + column)
+        filters = self._positions(layer, "out", rows)
+        place = self._positions(layer, "in", reader.columns.start + column)
         self._add(layer, "weights", _column_setter(filters, int(place), carried))
 
     def _column(self, reader: Reader, carrier: int) -> int:

@@ -96,11 +96,14 @@ def choose_constants(
     """
     waiting: Dict[Key, np.ndarray] = {}
     votes = np.zeros(channels.size, int)
+    fans: Dict[int, List[Key]] = {}
     for reader in readers:
         if reader.padded:
             candidates = np.unique(channels.sets[reader.labels[served(reader, heard)]])
             waiting[reader.key] = candidates[usable[candidates]]
             votes[waiting[reader.key]] += 1
+            for number in waiting[reader.key].tolist():
+                fans.setdefault(number, []).append(reader.key)
     unserved = sorted(key for key, sets in waiting.items() if not sets.size)
     for key in unserved:
         del waiting[key]
@@ -108,9 +111,10 @@ def choose_constants(
     while waiting:
         best = np.flatnonzero(votes == votes.max())
         carrier = int(best[np.argmin(channels.filters[best])])
-        for key in [k for k, sets in waiting.items() if carrier in sets]:
-            chosen[key] = carrier
-            votes[waiting.pop(key)] -= 1
+        for key in fans[carrier]:
+            if key in waiting:
+                chosen[key] = carrier
+                votes[waiting.pop(key)] -= 1
     return chosen, unserved
 
 

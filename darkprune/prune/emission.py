@@ -18,7 +18,7 @@ Walk = NamedTuple(
     "Walk",
     [
         ("emissions", Dict[int, Emission]),  # layer index (-1: the image) -> what its output emits
-        ("stuck", Dict[int, str]),  # channel set -> why its constants cannot be carried on
+        ("stuck", Dict[int, str]),  # channel set -> why what it emits cannot be taken over
         ("muted_stuck", Dict[int, str]),  # the same for layers that are silenced whole, by index
     ],
 )
@@ -46,8 +46,11 @@ def walk(
     emissions = {-1: Emission(np.zeros(length), np.ones(length, bool))}
     stuck: Dict[int, str] = {}
     muted_stuck: Dict[int, str] = {}
+    lately: Dict[int, str] = {}  # set -> where what it emits was lost; that only matters to a layer that reads it
     for layer in net.layers[: net.loaded]:
         ins = [emissions[x.index] for x in layer.inputs]
+        for number in _unknown(layer, channels, ins):
+            stuck.setdefault(number, lately[number])
         fate = fate_of(layer, channels, removed, muted)
         emission = layer.op.emit(layer, ins, fate)
         if layer.index in bypassed:
@@ -59,10 +62,36 @@ def walk(
             emission = Emission(offset, emission.live)
         lost = np.isnan(emission.offset)
         if lost.any():
-            _blame(layer, channels, removed, lost, ins, stuck, muted, muted_stuck)
-            emission = Emission(np.where(lost, 0.0, emission.offset), emission.live)
+            out = channels.sets[channels.outputs[layer.index]]
+            later = lost & removed[out]
+            for number in set(out[later].tolist()):
+                if number not in lately or len(ins) > 1:
+                    lately[number] = _why(layer)
+            lost &= ~later
+            if lost.any():
+                _blame(layer, channels, removed, ins, stuck, muted, muted_stuck)
+                emission = Emission(np.where(lost, 0.0, emission.offset), emission.live)
         emissions[layer.index] = emission
+    for index, emission in emissions.items():
+        if np.isnan(emission.offset).any():
+            emissions[index] = Emission(np.nan_to_num(emission.offset), emission.live)
     return Walk(emissions, stuck, muted_stuck)
+
+
+def _unknown(layer: Layer, channels: Channels, ins: List[Emission]) -> List[int]:
+    """The channel sets from which a weighted layer gets what is no constant, although they go."""
+    absorber = layer.op.absorber(layer)
+    if absorber is None or not np.isnan(ins[0].offset).any():
+        return []
+    if absorber.groups == ins[0].offset.size > 1:
+        return []  # of a depthwise layer, the filters that read them go too
+    return sorted(set(channels.sets[channels.outputs[layer.inputs[0].index]][np.isnan(ins[0].offset)].tolist()))
+
+
+def _why(layer: Layer) -> str:
+    if len(layer.inputs) == 1 and layer.params:
+        return "layer {} [{}] has no batch norm that could silence it".format(layer.index, layer.type)
+    return "layer {} [{}] does not pass its constant on".format(layer.index, layer.type)
 
 
 def fate_of(layer: Layer, channels: Channels, removed: np.ndarray, muted: Set[int]) -> Fate:
@@ -81,19 +110,15 @@ def _blame(
     layer: Layer,
     channels: Channels,
     removed: np.ndarray,
-    lost: np.ndarray,
     ins: List[Emission],
     stuck: Dict[int, str],
     muted: Set[int],
     muted_stuck: Dict[int, str],
 ) -> None:
-    """Names the sets (or the silenced layers) behind constants that do not get through `layer`."""
+    """Names the sets (or the silenced layers) behind constants that disturb a channel of `layer` that stays."""
     why = "layer {} [{}] does not pass its constant on".format(layer.index, layer.type)
-    out = channels.sets[channels.outputs[layer.index]]
-    guilty = out[lost & removed[out]]
-    if not guilty.size:
-        parts = [channels.sets[channels.outputs[x.index]] for x in layer.inputs]
-        guilty = np.concatenate([p[(e.offset != 0) & removed[p]] for p, e in zip(parts, ins)])
+    parts = [channels.sets[channels.outputs[x.index]] for x in layer.inputs]
+    guilty = np.concatenate([p[(e.offset != 0) & removed[p]] for p, e in zip(parts, ins)])
     for number in set(guilty.tolist()):
         stuck.setdefault(number, why)
     if not guilty.size:
