@@ -73,12 +73,12 @@ def progress(what: str) -> Callable[[Any], Any]:
     return lambda items: tqdm(items, desc=what, unit="layer", leave=False, disable=None, file=sys.stderr)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, the first to the left, the others to the right."""
+def table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """Rows as aligned columns, those named in `left` to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])]
+        cells = [c.ljust(w) if n in left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines) + "\n"
 

@@ -16,6 +16,7 @@ from darkprune.graph.net import Net
 from darkprune.graph.save import PLAN_SUFFIX, save
 from darkprune.prune import plan as plans
 from darkprune.prune.apply_plan import apply_plan
+from darkprune.prune.explain import as_json, layer_cells
 from darkprune.prune.pipeline import Pruned, prune
 from darkprune.prune.score import CRITERIA, GROUPINGS
 from darkprune.prune.select import DEFAULTS
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, options, words in CHOICES:
         parser.add_argument(flag, default=None, help=words, **options)
     parser.add_argument("--plan", metavar="FILE", help="carry out this plan instead of making one")
+    parser.add_argument("--explain", action="store_true", help="print why each layer's filters go or stay")
     parser.add_argument("--dry-run", action="store_true", help="write only OUT.plan.json")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--force", action="store_true", help="prune even where the model is predicted to be destroyed")
@@ -71,6 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
+    if arguments.plan and arguments.explain:
+        raise UsageError("a plan holds its reasons itself", hint='leave out --explain, and see "kept" in the plan')
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
     names = [flag[2:].replace("-", "_") for flag, _, _ in CHOICES]
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -82,10 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
         save(pruned.net, arguments.output, arguments.overwrite, pruned.plan, inputs)
     notices = net.notices + pruned.notices
     if arguments.json:
-        print_json(_as_dict(net, pruned, notices))
+        fields = _as_dict(net, pruned, notices)
+        if arguments.explain:
+            fields["explain"] = as_json(pruned.layers, pruned.blocks)
+        print_json(fields)
     else:
         warn(notices)
-        write(_as_text(net, pruned, arguments))
+        write((_explained(net, pruned) if arguments.explain else "") + _as_text(net, pruned, arguments))
     return 0
 
 
@@ -94,7 +101,7 @@ def _planned(net: Net, path: str, given: Dict[str, Any]) -> Pruned:
         flags = ["--" + name.replace("_", "-") for name in given]
         raise UsageError("--plan already says what goes", hint="leave out " + ", ".join(sorted(flags)))
     plan = plans.read(path)
-    return Pruned(apply_plan(net, plan), plan, [], {}, None)
+    return Pruned(apply_plan(net, plan), plan, [], {}, None, [], [])
 
 
 def _as_dict(net: Net, pruned: Pruned, notices: List[Notice]) -> Dict[str, Any]:
@@ -135,6 +142,20 @@ def _as_text(net: Net, pruned: Pruned, arguments: argparse.Namespace) -> str:
     suffixes = (PLAN_SUFFIX,) if arguments.dry_run else (".cfg", ".weights", PLAN_SUFFIX)
     lines.append("wrote " + " ".join(arguments.output + suffix for suffix in suffixes) + "\n")
     return "".join(lines)
+
+
+def _explained(net: Net, pruned: Pruned) -> str:
+    text = ""
+    if pruned.blocks:
+        rows = [["block", "mean |gamma|", "", "why it stays"]]
+        for block in pruned.blocks:
+            rows.append(
+                [str(block.shortcut), "{:.4f}".format(block.score), "goes" if block.removed else "stays", block.reason]
+            )
+        text += table(rows, left=(0, 3)) + "\n"
+    if pruned.layers:
+        text += table(layer_cells(net, pruned.layers), left=(1, 7)) + "\n"
+    return text
 
 
 def _preflight(preflight: Dict[str, Any]) -> str:

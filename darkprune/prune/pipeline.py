@@ -12,6 +12,7 @@ from darkprune.graph.net import Net
 from darkprune.prune.apply_plan import apply_channels, carriers_of, numbering
 from darkprune.prune.blocks import Block
 from darkprune.prune.damage import FATAL, gamma_histogram, predict, worst_layers
+from darkprune.prune.explain import BlockRow, LayerRow, block_rows, layer_rows
 from darkprune.prune.plan import Plan
 from darkprune.prune.remove_blocks import Chosen, choose_blocks, remove_blocks, silence
 from darkprune.prune.select import DEFAULTS, Options, Selection, check_options, select
@@ -24,6 +25,8 @@ Pruned = NamedTuple(
         ("notices", List[Notice]),
         ("preflight", Dict[str, Any]),  # gamma histogram and predicted damage
         ("reached", Optional[float]),  # share of the removable filters that went
+        ("layers", List[LayerRow]),  # what became of each layer's filters, and why
+        ("blocks", List[BlockRow]),  # and of each shortcut block
     ],
 )
 
@@ -74,9 +77,12 @@ def _pruned(
     notices: List[Notice] = []
     preflight: Dict[str, Any] = {"gamma": gamma_histogram(net), "damage": 0.0, "layers": []}
     shorter, reached, left, kept = net, None, 1.0, 1.0
+    layers: List[LayerRow] = []
+    of_blocks: List[BlockRow] = []
     if blocks:
         chosen = choose_blocks(net, blocks, block_rank, options.absorb, force)
         _record_blocks(chosen, plan, notices)
+        of_blocks = block_rows(chosen.found, chosen.blocks, chosen.passed)
         left = _signal_left(net, chosen.blocks)
         shorter = remove_blocks(net, chosen.blocks, options.absorb, options.round)
     result = shorter
@@ -92,12 +98,13 @@ def _pruned(
         carriers, _ = carriers_of(shorter, sets, found.walk, constants)
         result = apply_channels(shorter, sets, found.removed, found.walk, options.absorb, carriers)
         _record_channels(net, shorter, sets, found.removed, constants, plan)
+        layers = layer_rows(sets, found, numbering(net, shorter))
         _record_kept(sets, found, plan)
         _notice_channels(options, found, sets, notices)
     preflight["damage"] = round_(1.0 - left * kept)
     _notice_damage(preflight, 1.0 - kept, force, notices)
     plan.predicted = dict(totals(result), damage=preflight["damage"])
-    return Pruned(result, plan, notices, preflight, reached)
+    return Pruned(result, plan, notices, preflight, reached, layers, of_blocks)
 
 
 def _signal_left(net: Net, blocks: List[Block]) -> float:

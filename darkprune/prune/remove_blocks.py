@@ -28,6 +28,7 @@ Chosen = NamedTuple(
     [
         ("blocks", List[Block]),
         ("passed", Dict[int, str]),  # shortcuts of weaker blocks that stay -> why
+        ("found", List[Block]),  # all blocks there are
     ],
 )
 
@@ -56,7 +57,7 @@ def choose_blocks(net: Net, count: int, ranking: str, absorb: str, force: bool) 
         )
     last = max(((b.score, b.shortcut.index) for b in chosen), default=(0.0, -1))
     weaker = {b.shortcut.index for b in blocks if (b.score, b.shortcut.index) < last}
-    return Chosen(chosen, {index: str(why) for index, why in passed.items() if index in weaker})
+    return Chosen(chosen, {index: str(why) for index, why in passed.items() if index in weaker}, blocks)
 
 
 def silence(net: Net, blocks: List[Block]) -> Silence:

@@ -70,25 +70,28 @@ def select(net: Net, channels: Channels, options: Options, added: Optional[np.nd
     counts = channels.filters.copy()
     if added is not None:
         counts[added] = 0
-    total = int(counts[eligible].sum())
     order = np.flatnonzero(eligible)
     order = order[np.argsort(scores[order], kind="mergesort")]
+    free = eligible.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
+    if options.absorb == "exact":
+        free[list(walk(net, channels, eligible).stuck)] = False
     goal = asked = options.channels
     best: Optional[Selection] = None
+    nearest = math.inf
     for _ in range(6):
         wanted = _lowest(channels, counts, order, asked, options.scope)
         removed, carriers, result, kept = _repair(net, channels, wanted, scores, options)
-        gone = removed.copy()
+        gone = removed & eligible
         gone[list(carriers.values())] = False
-        reached = float(counts[gone & eligible].sum()) / total if total else 0.0
-        found = Selection(removed, carriers, result, reached, kept, eligible, scores)
-        if best is None or abs(reached - goal) < abs(best.reached - goal):
-            best = found
-        elif reached <= best.reached:
+        share = float(counts[gone].sum()) / max(1, int(counts[free].sum()))
+        if best is None or abs(share - goal) < abs(nearest - goal):
+            reached = float(counts[gone].sum()) / max(1, int(counts[eligible].sum()))
+            best, nearest = Selection(removed, carriers, result, reached, kept, eligible, scores), share
+        elif share <= nearest:
             break
-        if abs(reached - goal) <= 0.004 or asked >= 1:
+        if abs(share - goal) <= 0.004 or asked >= 1:
             break
-        asked = min(1.0, max(0.0, asked + (goal - reached)))
+        asked = min(1.0, max(0.0, asked + (goal - share)))
     assert best is not None
     return best
 
