@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBDARKNET = Path("/usr/lib/darknet/libdarknet.so")
+DARKNET = Path("/usr/bin/darknet")
 DEBIAN_CFGS = Path("/usr/share/darknet/cfg")
 
 
@@ -47,6 +48,11 @@ def opencv():
 def libdarknet():
     """The path of pjreddie's Darknet as a shared library, from Debian's package."""
     return _present(LIBDARKNET, "", "Debian's package darknet")
+
+
+def darknet():
+    """The path of pjreddie's Darknet as a program, from Debian's package."""
+    return _present(DARKNET, "", "Debian's package darknet")
 
 
 def debian_cfgs():
