@@ -96,14 +96,12 @@ def train(darknet, folder, stem):
     Raises RuntimeError where Darknet fails.
     """
     command = [str(darknet), "detector", "train", "toy.data", stem + ".cfg", stem + ".weights", "-clear"]
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    output, errors = process.communicate(timeout=3600)  # apart: one in the other would cut lines in two
-    status, text = process.returncode, output.decode("latin-1")
-    saved = os.path.join(folder, "backup", stem + "_final.weights")
-    if status or not os.path.exists(saved):
-        raise RuntimeError("Darknet ended with status {}: {}".format(status, errors.decode("latin-1")[-2000:]))
+    pipe = subprocess.PIPE  # one each: a line of the one must not be cut in two by the other
+    ended = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=3600)
+    text, saved = ended.stdout.decode("latin-1"), os.path.join(folder, "backup", stem + "_final.weights")
+    if ended.returncode or not os.path.exists(saved):
+        cause = ended.stderr.decode("latin-1")[-2000:]
+        raise RuntimeError("Darknet ended with status {}: {}".format(ended.returncode, cause))
     return [(int(n), float(loss), float(mean), int(seen)) for n, loss, mean, _, seen in ROW.findall(text)], saved
 
 
