@@ -15,6 +15,7 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.prune.blocks import is_plain
+from darkprune.prune.constant_readers import readers_of, sums_of
 from darkprune.prune.emission import walk
 from darkprune.prune.plan import Plan
 
@@ -154,7 +155,7 @@ class Silenced:
         """The net to run, and the hook to run it with."""
         if mode == "none":
             return self.net, lambda layer, y: self._zero(layer, self._bypass(layer, y))
-        reference = self.net.copy()
+        reference, shifts = self.net.copy(), self._shifts()
         for layer, sets in self.channels.producers():
             silent = np.ones(sets.size, bool) if layer.index in self.muted else self.removed[sets]
             if not silent.any():
@@ -166,7 +167,25 @@ class Silenced:
                 weights = layer.array("weights").copy()
                 weights[silent] = 0
                 twin.set_param("weights", weights)
+                if layer.index in shifts and layer.index not in self.muted:
+                    biases = layer.array("biases")
+                    twin.set_param("biases", biases + np.where(silent, shifts[layer.index], 0).astype(np.float32))
         return reference, self._bypass
+
+    def _shifts(self) -> Dict[int, np.ndarray]:
+        """Layer -> what its biases have taken over, by filter, of the constants of removed blocks.
+
+        A filter without batch norm that goes after the blocks keeps it, as only its weights become 0.
+        """
+        nothing = np.zeros(self.channels.size, bool)
+        found = walk(self.net, self.channels, nothing, self.muted, bypassed=self.bypassed).emissions
+        shifts = {}
+        for reader in readers_of(self.net, self.channels, found, self.muted) if self.muted else []:
+            weights = reader.layer.array("weights")
+            if not reader.padded and not reader.layer.has("scales"):
+                every = np.arange(weights.shape[0])
+                shifts[reader.layer.index] = sums_of(weights, (reader, every, nothing)).total.sum(axis=1)
+        return shifts
 
     def _bypass(self, layer: Layer, y: np.ndarray) -> np.ndarray:
         """A sum that is taken out with its activation or weights leaves its trunk, as forced."""

@@ -131,10 +131,10 @@ class Channels:
                 raise GraphError("layer {} has {} labels for {} channels".format(layer, labels.size, layer.shape))
             self.outputs[layer.index] = labels
         for layer in net.outputs():
-            self.pin(self.outputs[layer.index], "output of the net, layer {}".format(layer.index))
+            self.pin(self.outputs[layer.index], "output of the net, layer {}".format(layer.number))
         if net.partial:
             for layer in net.layers[net.loaded :]:
-                reason = "layer {} has no values in partial weights".format(layer.index)
+                reason = "layer {} has no values in partial weights".format(layer.number)
                 self.pin(self.outputs[layer.index], reason)
                 self.pin(self.inputs(layer), reason)
 

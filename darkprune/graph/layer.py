@@ -148,18 +148,18 @@ class Layer(Configured):
     """One layer of a net.
 
     Attributes:
-        index: its Darknet number, kept up to date by the net.
+        index: its Darknet number, kept up to date by the net. number: that in the file it was read from, for people.
         inputs: the layers (or the net's input) it reads; the first is the layer before it if `op.implicit`.
         pointers: option name -> layer, for references that are no inputs (`share_index`...).
         params: name -> Param in file order; empty until weights are there.
         shape: output shape as references see it. out: as the next layer sees it (differs with antialiasing).
     """
 
-    __slots__ = ("index", "inputs", "pointers", "params", "shape", "out")
+    __slots__ = ("index", "number", "inputs", "pointers", "params", "shape", "out")
 
     def __init__(self, section: Section, op: Op, dialect_name: str, index: int) -> None:
         Configured.__init__(self, section, op, dialect_name)
-        self.index = index
+        self.index = self.number = index
         self.inputs: List[Any] = []
         self.pointers: Dict[str, Layer] = OrderedDict()
         self.params: Dict[str, Param] = OrderedDict()

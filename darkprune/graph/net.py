@@ -46,7 +46,7 @@ class Net:
             twin = Layer(layer.section, layer.op, layer.dialect_name, layer.index)
             twin.edits.update(layer.edits)
             twin.params.update(layer.params)
-            twin.shape, twin.out = layer.shape, layer.out
+            twin.shape, twin.out, twin.number = layer.shape, layer.out, layer.number
             twins[id(layer)] = twin
             new.layers.append(twin)
         for layer, twin in zip(self.layers, new.layers):

@@ -27,7 +27,7 @@ class Activation(Op):
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         if ACTIVATIONS[layer["activation"]].couples_channels:
-            g.pin(ins[0], "{} of layer {} couples channels".format(layer["activation"], layer.index))
+            g.pin(ins[0], "{} of layer {} couples channels".format(layer["activation"], layer.number))
         return ins[0]
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:

@@ -208,9 +208,9 @@ class Op:
         By default the layer mixes or fixes its channels: all that meet it are pinned.
         """
         for labels in ins:
-            g.pin(labels, "read by layer {} [{}]".format(layer.index, layer.type))
+            g.pin(labels, "read by layer {} [{}]".format(layer.number, layer.type))
         labels = g.fresh(layer, layer.shape.channels)
-        g.pin(labels, "made by layer {} [{}]".format(layer.index, layer.type))
+        g.pin(labels, "made by layer {} [{}]".format(layer.number, layer.type))
         return labels
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:

@@ -59,8 +59,8 @@ class Connected(Op):
         g.axis(layer, "out", out)
         g.axis(layer, "in", np.repeat(ins[0], shape.area))
         if layer["dontload"] or layer["dontloadscales"]:
-            g.pin(ins[0], "read by layer {}, whose arrays are not in the file".format(layer.index))
-            g.pin(out, "made by layer {}, whose arrays are not in the file".format(layer.index))
+            g.pin(ins[0], "read by layer {}, whose arrays are not in the file".format(layer.number))
+            g.pin(out, "made by layer {}, whose arrays are not in the file".format(layer.number))
         return out
 
     def narrowed(self, layer: "Layer", labels: Dict[str, int]) -> Dict[str, int]:

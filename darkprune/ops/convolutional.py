@@ -170,7 +170,7 @@ class Convolutional(Op):
             if layer[key]:
                 return "{}={}".format(key, layer[key])
         if layer.pointers:
-            return "its weights are those of layer {}".format(layer.pointers["share_index"].index)
+            return "its weights are those of layer {}".format(layer.pointers["share_index"].number)
         return None
 
     # ---- channels
@@ -182,17 +182,17 @@ class Convolutional(Op):
         g.axis(layer, "in", x)
         obstacle = self.obstacle(layer)
         if obstacle:
-            g.pin(x, "read by layer {}: {}".format(layer.index, obstacle))
-            g.pin(out, "made by layer {}: {}".format(layer.index, obstacle))
+            g.pin(x, "read by layer {}: {}".format(layer.number, obstacle))
+            g.pin(out, "made by layer {}: {}".format(layer.number, obstacle))
             for target in layer.pointers.values():
-                g.pin(g.output(target), "layer {} shares its weights".format(layer.index))
-                g.pin(g.inputs(target), "layer {} shares its weights".format(layer.index))
+                g.pin(g.output(target), "layer {} shares its weights".format(layer.number))
+                g.pin(g.inputs(target), "layer {} shares its weights".format(layer.number))
         if ACTIVATIONS[layer["activation"]].couples_channels:
-            g.pin(out, "{} of layer {} couples channels".format(layer["activation"], layer.index))
+            g.pin(out, "{} of layer {} couples channels".format(layer["activation"], layer.number))
         if groups == x.size and groups > 1:
-            g.tie(np.repeat(x, filters // groups), out, "depthwise layer {}".format(layer.index))
+            g.tie(np.repeat(x, filters // groups), out, "depthwise layer {}".format(layer.number))
         elif groups > 1:
-            reason = "groups of layer {}".format(layer.index)
+            reason = "groups of layer {}".format(layer.number)
             g.balance(np.split(x, groups), reason)
             g.balance(np.split(out, groups), reason)
         return out

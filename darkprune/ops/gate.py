@@ -22,7 +22,7 @@ class Gate(Op):
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         if ins[0].size == ins[1].size:
-            g.tie(ins[0], ins[1], "{} {}".format(layer.type, layer.index))
+            g.tie(ins[0], ins[1], "{} {}".format(layer.type, layer.number))
         return ins[1]
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
@@ -66,7 +66,7 @@ class ScaleChannels(Gate):
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         if layer["scale_wh"]:
-            g.pin(ins[0], "gates every channel of layer {}".format(layer.index))
+            g.pin(ins[0], "gates every channel of layer {}".format(layer.number))
             return ins[1]
         return Gate.channels(self, layer, ins, g)
 

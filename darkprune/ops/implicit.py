@@ -36,7 +36,7 @@ class Implicit(Op):
         labels = g.fresh(layer, layer["filters"])
         g.axis(layer, "out", labels)
         if layer["dontload"]:
-            g.pin(labels, "made by layer {}, whose arrays are not in the file".format(layer.index))
+            g.pin(labels, "made by layer {}, whose arrays are not in the file".format(layer.number))
         return labels
 
     def narrowed(self, layer: "Layer", labels: Dict[str, int]) -> Dict[str, int]:

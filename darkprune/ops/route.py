@@ -57,7 +57,7 @@ class Route(Op):
         if not layer.shape.c:
             return self._flattened(layer, ins)
         for source in ins if groups > 1 else []:
-            g.balance(np.split(source, groups), "groups of route {}".format(layer.index))
+            g.balance(np.split(source, groups), "groups of route {}".format(layer.number))
         return np.concatenate(self._parts(layer, ins))
 
     def _flattened(self, layer: "Layer", ins: List[np.ndarray]) -> np.ndarray:

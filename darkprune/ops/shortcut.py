@@ -124,9 +124,9 @@ class Shortcut(Op):
         g.axis(layer, "out", out)
         for source, labels in zip(layer.inputs[1:], ins[1:]):
             common = min(out.size, labels.size)  # channels beyond stay as they are, and may go alone
-            g.tie(out[:common], labels[:common], "shortcut {}".format(layer.index), added=True)
+            g.tie(out[:common], labels[:common], "shortcut {}".format(layer.number), added=True)
             if labels.size < out.size and self._reach(layer, source):
-                reason = "widths of shortcut {} that AlexeyAB's Darknet misreads".format(layer.index)
+                reason = "widths of shortcut {} that AlexeyAB's Darknet misreads".format(layer.number)
                 g.overreach(out, labels, g.output(source.inputs[0]), reason)
         return out
 

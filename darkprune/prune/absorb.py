@@ -188,7 +188,7 @@ class Absorption:
 
 
 def _unheard(layer: Layer) -> GraphError:
-    cause = "no constant channel reaches padded layer {} [{}]".format(layer.index, layer.type)
+    cause = "no constant channel reaches padded layer {} [{}]".format(layer.number, layer.type)
     return GraphError(cause, layer.place(), "use --absorb bias or none")
 
 

@@ -18,7 +18,7 @@ Damage = NamedTuple(
     "Damage",
     [
         ("total", float),  # share of the signal lost at the worst head, 0..1
-        ("layers", Dict[int, float]),  # layer index -> share of its own variance that goes
+        ("layers", Dict[int, float]),  # number of the layer in its file -> share of its own variance that goes
     ],
 )
 FATAL = 0.75  # from here on a pruned net keeps no useful accuracy without training
@@ -42,7 +42,7 @@ def predict(net: Net, channels: Channels, removed: np.ndarray, muted: AbstractSe
             gone = removed[made[layer.index]] | (layer.index in muted)
             share = float(strength[gone].sum()) / total if total > 0 else 0.0
             if gone.any():
-                lost[layer.index] = share
+                lost[layer.number] = share
             power[layer.index], left[layer.index] = total, left[layer.index] * (1.0 - share)
     worst = min([left[layer.index] for layer in net.outputs()] or [1.0])
     return Damage(max(0.0, 1.0 - worst), lost)

@@ -90,8 +90,8 @@ def _unknown(layer: Layer, channels: Channels, ins: List[Emission]) -> List[int]
 
 def _why(layer: Layer) -> str:
     if len(layer.inputs) == 1 and layer.params:
-        return "layer {} [{}] has no batch norm that could silence it".format(layer.index, layer.type)
-    return "layer {} [{}] does not pass its constant on".format(layer.index, layer.type)
+        return "layer {} [{}] has no batch norm that could silence it".format(layer.number, layer.type)
+    return "layer {} [{}] does not pass its constant on".format(layer.number, layer.type)
 
 
 def fate_of(layer: Layer, channels: Channels, removed: np.ndarray, muted: Set[int]) -> Fate:
@@ -116,7 +116,7 @@ def _blame(
     muted_stuck: Dict[int, str],
 ) -> None:
     """Names the sets (or the silenced layers) behind constants that disturb a channel of `layer` that stays."""
-    why = "layer {} [{}] does not pass its constant on".format(layer.index, layer.type)
+    why = "layer {} [{}] does not pass its constant on".format(layer.number, layer.type)
     parts = [channels.sets[channels.outputs[x.index]] for x in layer.inputs]
     guilty = np.concatenate([p[(e.offset != 0) & removed[p]] for p, e in zip(parts, ins)])
     for number in set(guilty.tolist()):

@@ -137,7 +137,7 @@ def _repair(
                 for reader in readers:
                     if reader.key in unserved:
                         sets = channels.sets[reader.labels]
-                        why = "no channel can carry its constant to padded layer {}".format(reader.layer.index)
+                        why = "no channel can carry its constant to padded layer {}".format(reader.layer.number)
                         _restore(removed, sets[(reader.offset != 0) & removed[sets]].tolist(), why, kept)
                 continue
         constants = np.zeros(channels.size, bool)

@@ -319,3 +319,34 @@ def test_verify_with_an_image(folder, capsys):
     assert cv2.imwrite("picture.png", pixels)
     argv = ["verify", "net.cfg", "net.weights", "--runners", "numpy,opencv", "--image", "picture.png"]
     assert only_json(argv, capsys)["ok"] is True
+
+
+# ---- prune --explain
+
+
+def test_explain_accounts_for_every_filter(folder, capsys):
+    fields = only_json(PRUNE + ["out", "--channels", "0.3", "--blocks", "1", "--explain"], capsys)
+    layers, blocks = fields["explain"]["layers"], fields["explain"]["blocks"]
+    assert blocks == [{"shortcut": 3, "score": blocks[0]["score"], "removed": True, "reason": ""}]
+    assert [row["layer"] for row in layers] == [0, 4, 5]
+    for row in layers:
+        assert row["filters"] == row["removed"] + row["constants"] + sum(row["kept"].values())
+        number = str(row["layer"])
+        assert row["removed"] == len(fields["plan"]["removed_channels"].get(number, []))
+        assert row["constants"] == len(fields["plan"]["constants"].get(number, []))
+    assert layers[-1]["kept"] == {"output of the net, layer 5": 5}
+
+
+def test_explain_as_text(folder, capsys):
+    out, _ = output(PRUNE + ["out", "--channels", "0.3", "--explain"], capsys)
+    lines = out.split("\n")
+    assert lines[0].split() == "layer type tied with filters go constants stay why they stay".split()
+    assert re.match(r" +2  convolutional +0 +8 .* its score", lines[3])
+    assert "5 output of the net, layer 5" in out and "wrote out.cfg" in out
+    out, _ = output(PRUNE + ["out", "--blocks", "1", "--explain", "--overwrite"], capsys)
+    assert re.match(r"block +mean \|gamma\| +why it stays\n3 +0\.\d+ +goes\n", out)
+
+
+def test_a_plan_is_not_explained(pruned, capsys):
+    _, err = output(PRUNE + ["new", "--plan", "out.plan.json", "--explain"], capsys, 2)
+    assert "a plan holds its reasons itself" in err and "leave out --explain" in err

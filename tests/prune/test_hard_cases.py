@@ -208,3 +208,37 @@ def test_the_bias_of_an_unpadded_depthwise_layer_takes_its_place_in_the_constant
     net = small_nets.net(tmp_path, text)
     pruned = prune(net, channels=0.5)
     assert pruned.net.layers[1].shape.c <= 9 and exact(net, pruned)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_filters_without_batch_norm_go_after_a_block(size, tmp_path):
+    without = conv(16, size, "mish", bn=None) + conv(16, 3, bn=None) + conv(8, 1, bn=None)
+    net = small_nets.net(tmp_path, cfg(conv(16), B, B, without, HEAD))
+    pruned = prune(net, channels=0.3, blocks=1, score="l2", force=True)
+    assert pruned.plan.removed_blocks and 7 in pruned.plan.removed_channels and exact(net, pruned)
+
+
+def test_a_gate_that_multiplies_zeros_lets_them_go(tmp_path):
+    """Squeeze-and-excitation over relu: a filter with beta <= 0 emits 0, whatever its gate says."""
+    squeeze = section("avgpool") + conv(4, 1, "relu", bn=None) + conv(16, 1, "logistic", bn=None)
+    text = cfg(conv(16), conv(16, 3, "relu"), squeeze, section("scale_channels", from_=1), conv(8), HEAD)
+    net = small_nets.net(tmp_path, text)
+    betas = net.layers[1].array("biases").copy()
+    betas[:8], betas[8:] = -np.abs(betas[:8]), np.abs(betas[8:]) + 0.1
+    net.layers[1].set_param("biases", betas)
+    net.layers[1].set_param("scales", np.where(np.arange(16) % 2, 0, 1))
+    pruned = prune(net, channels=0.4, force=True)
+    gone = pruned.plan.removed_channels[1]
+    assert gone and set(gone) <= {1, 3, 5, 7} and pruned.net.layers[4].shape.c == 16 - len(gone)
+    assert any("layer 5 [scale_channels] does not pass" in entry["reason"] for entry in pruned.plan.kept)
+    assert exact(net, pruned)
+
+
+def test_what_cannot_go_is_not_made_up_for_by_the_rest(tmp_path):
+    squeeze = section("avgpool") + conv(4, 1, "relu", bn=None) + conv(64, 1, "logistic", bn=None)
+    text = cfg(conv(32), conv(64, 3, "mish"), squeeze, section("scale_channels", from_=1), conv(32), HEAD)
+    net = small_nets.net(tmp_path, text, dead=0)
+    pruned = prune(net, channels=0.5, force=True)
+    assert 1 not in pruned.plan.removed_channels and pruned.reached < 0.3
+    left = sum(pruned.net.layers[i].shape.c for i in (0, 6))
+    assert 30 <= left <= 36 and exact(net, pruned)  # half of these, and constants; not half of all 128
