@@ -186,7 +186,7 @@ def _notice_channels(options: Options, found: Any, sets: Channels, notices: List
             Notice(
                 "{:.1%} of the filters were to go, {:.1%} did".format(options.channels, found.reached),
                 None,
-                'floors, rounding, balance and constants keep the rest; see "kept" in the plan',
+                "floors, rounding, balance and constants keep the rest; --explain says which",
             )
         )
     unscored = np.isnan(found.scores) & (sets.filters > 0) & (sets.pinned < 0)
