@@ -6,22 +6,20 @@ import sys
 import traceback
 from collections import Counter, OrderedDict
 
-import numpy as np
-
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.registry import open_runner
 from darkprune.darknet.cfg import parse
 from darkprune.darknet.weights import Header
 from darkprune.errors import DarkpruneError, UsageError
 from darkprune.graph.build import load
-from darkprune.graph.channels import Channels
 from darkprune.graph.key import pair_key
 from darkprune.graph.save import save, weights_chunks
 from darkprune.graph.write import cfg_bytes
-from darkprune.ops.activations import at_zero
+from darkprune.judge import compare_masked
 from darkprune.prune import plan as plans
 from darkprune.prune.apply_plan import apply_plan
 from darkprune.prune.blocks import find_blocks
+from darkprune.prune.masked import maskable, masked
 from darkprune.prune.pipeline import prune
 from darkprune.verify import READERS as READERS_AGREE
 from darkprune.verify import SURGERY, check, compare_surgery, heads, numbering, test_batch
@@ -116,7 +114,7 @@ class Checker:
         self._surgery(net, result)
         again = self._files(net, result, case.dialect)
         if with_readers:
-            self._readers(net, again)
+            self._readers(net, again, result.plan)
 
     def _write(self, case):
         made = case.weights
@@ -135,7 +133,7 @@ class Checker:
         for found in compare_surgery(net, result.net, result.plan, batch):
             step = "surgery" if found.max_error > 10 * found.tolerance else "surgery, slightly"
             expect(found.ok, step, "layer {layer}: {max_error:.2e} > {tolerance:.1e}".format(**found._asdict()))
-        if result.plan.options["absorb"] == "none" and maskable(net) and not result.plan.removed_blocks:
+        if maskable(net, result.plan) is None:
             numbers = numbering(net, result.net, result.plan)
             expected = NumpyRunner(masked(net, result.plan)).infer(batch)
             found = NumpyRunner(result.net).infer(batch, heads(result.net))
@@ -159,7 +157,13 @@ class Checker:
             expect(before or not after, "hazards", "{} gets a reason to refuse: {}".format(dialect, after[:1]))
         return again
 
-    def _readers(self, net, pruned):
+    def _readers(self, net, pruned, plan):
+        for judged in compare_masked(net, pruned, plan, self.readers, test_batch(net)).checks:
+            expect(
+                judged.ok,
+                "masked, {}".format(judged.runner),
+                "head {layer}: {max_error:.2e}".format(**judged._asdict()),
+            )
         for runner in self.readers:
             dialect = READERS[runner]
             if warnings_of(net, dialect):
@@ -198,31 +202,6 @@ class Checker:
 def warnings_of(net, dialect):
     """What concerns one reader in the net's notices; its own reading of another dialect's file included."""
     return [notice.message for notice in net.notices if notice.reader == dialect]
-
-
-def maskable(net):
-    """Whether a filter of zeros emits zeros everywhere behind it."""
-    words = [layer.text("activation") or "linear" for layer in net.layers]
-    return all(at_zero(word, net.dialect.name) == 0 for word in words)
-
-
-def masked(net, plan):
-    """The original whose removed filters are zeros in its arrays: a judge that knows no channel sets."""
-    twin = net.copy()
-    sets = Channels(net)
-    for layer in twin.layers:
-        silent = [k for lists in (plan.removed_channels, plan.constants) for k in lists.get(layer.index, [])]
-        if layer.type == "batchnorm":
-            owner, place = sets.owner[sets.outputs[layer.index]], sets.place[sets.outputs[layer.index]]
-            silent = [k for k in range(owner.size) if place[k] in plan.removed_channels.get(int(owner[k]), [])]
-        for name in ("scales", "biases", "weights") if silent else ():
-            if layer.has(name) and (name != "weights" or not layer.has("scales")):
-                array = layer.array(name).copy()
-                array[silent] = 0
-                layer.set_param(name, array)
-            if layer.has("mean") and layer.type == "batchnorm":
-                layer.set_param("mean", np.where(np.isin(np.arange(owner.size), silent), 0, layer.array("mean")))
-    return twin
 
 
 def failure_of(checker, case, with_readers=False):

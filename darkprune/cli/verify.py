@@ -2,11 +2,12 @@
 
 With one pair: each reader's raw heads against the numpy reference in that reader's own dialect.
 With a second pair and its plan: the second pair against the first with the removed channels silenced, layer by
-layer, and then each reader on the second pair. Exit status 1 when a check fails.
+layer; then, in each reader, the second pair against the first written with those channels as zeros; then each reader
+on the second pair alone. Exit status 1 when a check fails.
 """
 
 import argparse
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, Weig
 from darkprune.graph.build import load
 from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net
+from darkprune.judge import NAME, compare_masked
 from darkprune.prune import plan as plans
 from darkprune.verify import Check, compare_reader, compare_surgery, refused, test_batch
 
@@ -52,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_finite(net)
     batch = test_batch(net, arguments.image)
     checks: List[Check] = []
+    not_judged: List[Tuple[str, str]] = []
     if arguments.cfg2:
         pruned = load(arguments.cfg2, arguments.weights2, arguments.dialect)
         require_finite(pruned)
@@ -63,16 +66,19 @@ def run(arguments: argparse.Namespace) -> int:
             error.where = error.where or place(arguments.cfg2)
             error.hint = error.hint or "give the second pair and the plan that one run of prune wrote"
             raise
+        judged = compare_masked(net, pruned, plan, [name for name in runners if name != "numpy"], batch)
+        checks, not_judged = checks + judged.checks, judged.not_judged
         net = pruned
     for name in runners:
         if name != "numpy":
             checks += _reader(name, net, batch)
     ok = all(check.ok for check in checks)
     if arguments.json:
-        print_json({"ok": ok, "checks": [check._asdict() for check in checks]})
+        missing = [{"runner": runner, "reason": why} for runner, why in not_judged]
+        print_json({"ok": ok, "checks": [check._asdict() for check in checks], "not_judged": missing})
     else:
         warn(net.notices)
-        write(_as_text(checks, ok))
+        write(_as_text(checks, not_judged, ok))
     return 0 if ok else 1
 
 
@@ -87,7 +93,7 @@ def _reader(name: str, net: Net, batch: np.ndarray) -> List[Check]:
         return [refused(name, error)]
 
 
-def _as_text(checks: List[Check], ok: bool) -> str:
+def _as_text(checks: List[Check], not_judged: List[Tuple[str, str]], ok: bool) -> str:
     lines = []
     for name, runner in sorted({(c.name, c.runner) for c in checks}, key=lambda k: (k[0] != "surgery", k)):
         mine = [c for c in checks if (c.name, c.runner) == (name, runner)]
@@ -108,5 +114,6 @@ def _as_text(checks: List[Check], ok: bool) -> str:
         first = next((c for c in mine if not c.ok), None)
         if first is not None:
             lines.append("     first diverging layer: {}".format(first.layer))
+    lines += ["--   {} in {}: not judged: {}".format(NAME, runner, why) for runner, why in not_judged]
     lines.append("all checks passed" if ok else "a check failed")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,85 @@
+"""A second judge of a pruned pair: the masked original, written as files, against it - both run by a real reader.
+
+verify's own reference knows channels by the same labels as the surgery, and numpy runs both sides. Here the original
+keeps its cfg, the removed filters are zeros in its weights, and the arithmetic is Darknet's or OpenCV's.
+"""
+
+import os
+import tempfile
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from darkprune.backends.registry import open_runner
+from darkprune.errors import DarkpruneError, MissingDependency
+from darkprune.graph.net import Net
+from darkprune.graph.save import save
+from darkprune.prune.masked import maskable, masked
+from darkprune.prune.plan import Plan
+from darkprune.verify import NOISE, SURGERY, Check, check, heads, moved, numbering, refused
+
+NAME = "masked"
+
+Judgement = NamedTuple(
+    "Judgement",
+    [
+        ("checks", List[Check]),
+        ("not_judged", List[Tuple[str, str]]),  # runner, and why it was not asked
+    ],
+)
+
+
+def compare_masked(net: Net, pruned: Net, plan: Plan, runners: Sequence[str], batch: np.ndarray) -> Judgement:
+    """Each reader's raw heads of the pruned pair against its raw heads of the masked original.
+
+    Args:
+        net, pruned: loaded from files; the readers run those of `pruned`. runners: of Darknet files, by name.
+        batch: float32 [1, C, H, W].
+
+    A head may differ by 1e-4 of its largest value, or by four times what the masked original itself moves in this
+    reader when its input moves in the last bit: both sides sum in different orders. A reader that the original is not
+    for, and a plan without a masked original, are reasons not to judge and no failures.
+    """
+    why = maskable(net, plan)
+    if why is not None:
+        return Judgement([], [(runner, why) for runner in runners])
+    found = Judgement([], [])
+    with tempfile.TemporaryDirectory(prefix="darkprune-") as folder:
+        prefix = os.path.join(folder, NAME)
+        save(masked(net, plan), prefix)
+        for runner in runners:
+            _judge(runner, prefix, net, pruned, plan, batch, found)
+    return found
+
+
+def _judge(runner: str, prefix: str, net: Net, pruned: Net, plan: Plan, batch: np.ndarray, found: Judgement) -> None:
+    assert pruned.source is not None
+    numbers, indices = numbering(net, pruned, plan), heads(pruned)
+    reader = open_runner(runner, prefix + ".cfg", prefix + ".weights")
+    why = misread(net, reader.dialect)
+    if why is None:
+        try:
+            with reader:
+                first, second = [reader.infer(x, [numbers[i] for i in indices]) for x in (batch, moved(batch))]
+        except MissingDependency:
+            raise
+        except DarkpruneError as error:
+            why = error.message
+    if why is not None:
+        found.not_judged.append((runner, why))
+        return
+    try:
+        with open_runner(runner, pruned.document.path, pruned.source.path) as other:
+            seen = other.infer(batch, indices)
+    except DarkpruneError as error:
+        found.checks.append(refused(runner, error))
+        return
+    for index in indices:
+        expected = first[numbers[index]]
+        noise = check("noise", runner, index, expected, second[numbers[index]], 0.0).max_error
+        found.checks.append(check(NAME, runner, index, expected, seen[index], max(SURGERY, NOISE * noise)))
+
+
+def misread(net: Net, dialect: str) -> Optional[str]:
+    """What a dialect's reader takes for something else in this net; None where it reads what is meant."""
+    return next((notice.message for notice in net.notices if notice.reader == dialect), None)
