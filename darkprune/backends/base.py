@@ -21,6 +21,7 @@ class Builder(object):
         backend: the name of the backend, for messages.
         dialect: the Dialect whose arithmetic is spoken (batch norm, unknown activations, reader's quirks).
         layer: the index of the layer being lowered, for messages; set by the caller, None outside of any.
+        images: the length N of every tensor's first axis; set by the caller.
     """
 
     backend = "abstract"
@@ -28,6 +29,7 @@ class Builder(object):
     def __init__(self, dialect_name: str = DEFAULT) -> None:
         self.dialect = dialect(dialect_name)
         self.layer: Optional[int] = None
+        self.images = 1
 
     def unsupported(self, what: str, hint: Optional[str] = None) -> Unsupported:
         """The error to raise for `what`, naming the layer and the backend."""
@@ -58,6 +60,19 @@ class Builder(object):
         B[k, j] = buffer[k * oh * ow + j] per group (darknet-format.md 2.2, "P bug").
         """
         raise self.unsupported("conv2d")
+
+    def local_conv2d(self, x: Tensor, weight: np.ndarray, stride: int = 1, padding: int = 0) -> Tensor:
+        """A convolution with a kernel of its own at each output position, without bias: [N,c,h,w] -> [N,n,oh,ow].
+
+        Args:
+            weight: [oh, ow, n, c, k, k].
+            padding: cells of zeros on each side.
+        """
+        raise self.unsupported("local_conv2d")
+
+    def constant(self, values: np.ndarray) -> Tensor:
+        """The same `values` [C,H,W] for each image: [N,C,H,W]."""
+        raise self.unsupported("constant")
 
     def linear(self, x: Tensor, weight: np.ndarray) -> Tensor:
         """Fully connected, without bias: x flattened in C,H,W order times weight[out,in] -> [N,out,1,1]."""
@@ -120,6 +135,10 @@ class Builder(object):
         """Sum over each stride x stride cell, times `scale` (Darknet's upsample with a negative stride)."""
         raise self.unsupported("downsample_sum")
 
+    def spread(self, x: Tensor, stride: int) -> Tensor:
+        """Zeros between the cells: out[y * stride, x * stride] = in[y, x], [N,C,H,W] -> [N,C,H*stride,W*stride]."""
+        raise self.unsupported("spread")
+
     def crop(self, x: Tensor, height: int, width: int) -> Tensor:
         """Centre crop, its origin at ((h - height) // 2, (w - width) // 2)."""
         raise self.unsupported("crop")
@@ -141,6 +160,13 @@ class Builder(object):
     def flatten(self, x: Tensor) -> Tensor:
         """[N,C,H,W] -> [N,C*H*W,1,1], in C,H,W order."""
         raise self.unsupported("flatten")
+
+    def interleave(self, x: Tensor, shape: Tuple[int, int, int], reverse: bool = False) -> Tensor:
+        """The buffer [C][H*W] written as [H*W][C], and taken for a map of `shape` (c, h, w) of as many values.
+
+        With `reverse` the buffer is read as [H*W][C] and written as [C][H*W].
+        """
+        raise self.unsupported("interleave")
 
     def reorg(self, x: Tensor, stride: int, reverse: bool = False) -> Tensor:
         """Darknet's historical [reorg], which reinterprets its buffer (darknet-format.md 2.4).

@@ -54,6 +54,7 @@ class NumpyRunner(Runner):
         wanted = set(range(len(net.layers))) if layers is None else set(layers)
         last = _last_use(net)
         builder = NumpyBuilder(net.dialect.name)
+        builder.images = len(batch)
         tensors: Dict[int, Any] = {-1: batch}
         chain: Dict[int, Any] = {-1: batch}
         found: Dict[int, np.ndarray] = {}

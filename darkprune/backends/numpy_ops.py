@@ -167,6 +167,20 @@ class NumpyBuilder(Builder):
 
     # Other layers with parameters.
 
+    def local_conv2d(self, x: np.ndarray, weight: np.ndarray, stride: int = 1, padding: int = 0) -> np.ndarray:
+        oh, ow, n, c, kh, kw = weight.shape
+        x = _canvas(x, padding, padding, (oh - 1) * stride + kh, (ow - 1) * stride + kw, 0)
+        kernels = np.asarray(weight, np.float32).reshape(oh * ow, n, c * kh * kw)
+        result = np.empty((x.shape[0], n, oh, ow), np.float32)
+        for image, target in zip(x, result):
+            columns = self._columns(image, (kh, kw), (stride, stride), 1, (oh, ow)).reshape(c * kh * kw, oh * ow)
+            target[:] = np.einsum("pnk,kp->np", kernels, columns).reshape(n, oh, ow)
+        return result
+
+    def constant(self, values: np.ndarray) -> np.ndarray:
+        values = np.asarray(values, np.float32)
+        return np.broadcast_to(values, (self.images,) + values.shape)
+
     def linear(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         flat = x.reshape(x.shape[0], -1)
         return np.dot(flat, np.asarray(weight, np.float32).T).reshape(x.shape[0], -1, 1, 1)
@@ -232,6 +246,12 @@ class NumpyBuilder(Builder):
         out = (x.shape[2] // stride, x.shape[3] // stride)
         return _fold(np.add, x, stride, (stride, stride), out) * np.float32(scale)
 
+    def spread(self, x: np.ndarray, stride: int) -> np.ndarray:
+        n, c, h, w = x.shape
+        out = np.zeros((n, c, h * stride, w * stride), np.float32)
+        out[:, :, ::stride, ::stride] = x
+        return out
+
     def crop(self, x: np.ndarray, height: int, width: int) -> np.ndarray:
         top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
         if top < 0 or left < 0:
@@ -263,6 +283,11 @@ class NumpyBuilder(Builder):
     def _check_depth(self, x, stride, what):
         if x.shape[1] % (stride * stride):
             raise self.unsupported("{} by {} of {} channels".format(what, stride, x.shape[1]))
+
+    def interleave(self, x: np.ndarray, shape: Tuple[int, int, int], reverse: bool = False) -> np.ndarray:
+        n, c, h, w = x.shape
+        view = x.reshape((n, h * w, c) if reverse else (n, c, h * w))
+        return view.transpose(0, 2, 1).reshape((n,) + tuple(shape))
 
     def reorg(self, x: np.ndarray, stride: int, reverse: bool = False) -> np.ndarray:
         n, c, h, w = x.shape

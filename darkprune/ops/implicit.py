@@ -1,12 +1,14 @@
 """[implicit]: learnt constants, which read no layer."""
 
-from typing import TYPE_CHECKING, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 import numpy as np
 
+from darkprune.errors import Unsupported
 from darkprune.ops.base import Emission, Fate, Op, ParamSpec, Shape, image, opt, param
 
 if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
     from darkprune.graph.channels import Channels
     from darkprune.graph.layer import Layer
 
@@ -50,6 +52,11 @@ class Implicit(Op):
             same = (weights == weights[:, :1]).all(axis=1)  # a constant of the whole map
             offset[loud] = np.where(same, weights[:, 0], np.nan)[loud]
         return Emission(offset, ~fate.removed)
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        if layer["dontload"]:
+            raise Unsupported("dontload=1 leaves no values to run", layer.place("dontload"))
+        return b.constant(layer.array("weights").reshape(layer.shape.c, layer.shape.h, 1))
 
     def describe(self, layer: "Layer") -> str:
         w, h, c = layer.shape[:3]

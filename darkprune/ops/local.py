@@ -1,16 +1,18 @@
 """[local]: a convolution whose kernels differ from place to place."""
 
-from typing import TYPE_CHECKING, Iterator, List
+from typing import TYPE_CHECKING, Any, Iterator, List
 
+from darkprune.errors import Unsupported
 from darkprune.ops.base import Hazard, Op, ParamSpec, Shape, describe, image, opt, param, require_image, window
 from darkprune.ops.common import activation_hazards, activation_of
 
 if TYPE_CHECKING:
+    from darkprune.backends.base import Builder
     from darkprune.graph.layer import Layer
 
 
 class Local(Op):
-    """Its channels stay: no backend runs it, so an edit could not be verified."""
+    """Its channels stay."""
 
     names = ("local",)
     readers = ("alexeyab", "pjreddie")
@@ -39,6 +41,17 @@ class Local(Op):
             param("biases", ["filter", "h", "w"], [filters, h, w]),
             param("weights", taps, [h * w, filters, layer.input_shape().c, k, k]),
         ]
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        if layer["dontload"]:
+            raise Unsupported("dontload=1 leaves no values to run", layer.place("dontload"))
+        (w, h, n), k, c, padding = layer.shape[:3], layer["size"], layer.input_shape().c, abs(layer["pad"])
+        if padding and 2 * padding != k - 1:
+            text = "pad={} with size {} of [local]: the shape is another one than Darknet's arithmetic"
+            raise Unsupported(text.format(layer["pad"], k), layer.place("pad"), "use pad=0, or pad=1 with size=3")
+        y = b.local_conv2d(xs[0], layer.array("weights").reshape(h, w, n, c, k, k), layer["stride"], padding)
+        biases = b.constant(layer.array("biases").reshape(n, h, w))
+        return b.activation(b.add(y, biases), layer["activation"])
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["pad"]:

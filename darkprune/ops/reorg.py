@@ -1,4 +1,8 @@
-"""[reorg]: Darknet's historical rearrangement of space into channels, which permutes the whole buffer."""
+"""[reorg]: Darknet's historical rearrangement of space into channels, which permutes the whole buffer.
+
+In the original, `flatten` turns the buffer [c][h*w] into [h*w][c] instead (`reverse`: back), with the same shape as
+without, and `extra` only appends zeros to the values.
+"""
 
 from typing import TYPE_CHECKING, Any, Iterator, List
 
@@ -26,8 +30,6 @@ class Reorg(Op):
         shape, stride = require_image(layer), layer["stride"]
         if layer["extra"]:
             return flat(shape.outputs + layer["extra"])
-        if layer["flatten"]:
-            return shape
         square = stride * stride
         if layer["reverse"]:
             if shape.c % square:
@@ -42,9 +44,14 @@ class Reorg(Op):
         return image(shape.w // stride, shape.h // stride, shape.c * square)
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        if layer["flatten"] or layer["extra"]:
-            raise Unsupported("flatten and extra of [reorg] are not implemented", layer.place())
-        return b.reorg(xs[0], layer["stride"], bool(layer["reverse"]))
+        shape, reverse = layer.shape, bool(layer["reverse"])
+        if layer["flatten"] and layer["extra"]:
+            raise Unsupported("flatten with extra reads behind the end of the map", layer.place("extra"), "drop one")
+        if layer["extra"]:
+            return b.pad_channels(b.flatten(xs[0]), shape.outputs)
+        if layer["flatten"]:
+            return b.interleave(xs[0], (shape.c, shape.h, shape.w), reverse)
+        return b.reorg(xs[0], layer["stride"], reverse)
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["reverse"]:

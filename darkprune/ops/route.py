@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 import numpy as np
 
 from darkprune.darknet import values
-from darkprune.errors import GraphError, Unsupported
+from darkprune.errors import GraphError
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, flat, image, opt
 
 if TYPE_CHECKING:
@@ -58,24 +58,26 @@ class Route(Op):
             return self._flattened(layer, ins)
         for source in ins if groups > 1 else []:
             g.balance(np.split(source, groups), "groups of route {}".format(layer.number))
+        return self._joined(layer, ins)
+
+    def _joined(self, layer: "Layer", ins: List[np.ndarray]) -> np.ndarray:
         return np.concatenate(self._parts(layer, ins))
 
     def _flattened(self, layer: "Layer", ins: List[np.ndarray]) -> np.ndarray:
+        """What runs along channels, repeated for the values of each channel."""
         areas = [max(1, x.shape.outputs // max(1, labels.size)) for x, labels in zip(layer.inputs, ins)]
         return np.concatenate(self._parts(layer, [np.repeat(v, a) for v, a in zip(ins, areas)]))
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
-        if not layer.shape.c:
-            return Op.emit(self, layer, ins, fate)
-        offset = np.concatenate(self._parts(layer, [e.offset for e in ins]))
-        return Emission(offset, np.concatenate(self._parts(layer, [e.live for e in ins])))
+        join = self._flattened if not layer.shape.c else self._joined
+        return Emission(join(layer, [e.offset for e in ins]), join(layer, [e.live for e in ins]))
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        if not layer.shape.c:
-            raise Unsupported("a route of maps of different sizes cannot be run", layer.place(), "resize the sources")
         groups, chosen = max(1, layer["groups"]), layer["group_id"]
+        if not layer.shape.c:
+            xs = [b.flatten(x) for x in xs]
         if groups > 1:
-            widths = [x.shape.c // groups for x in layer.inputs]
+            widths = [(x.shape.c if layer.shape.c else x.shape.outputs) // groups for x in layer.inputs]
             xs = [b.slice_channels(x, chosen * w, (chosen + 1) * w) for x, w in zip(xs, widths)]
         return b.concat(xs) if len(xs) > 1 else xs[0]
 

@@ -149,22 +149,32 @@ class Shortcut(Op):
         return elementwise(Emission(offset, live), lambda v: activated(layer, v))
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        width, factors = layer.shape.c, self.factors(layer)
-        total = None
-        for x, source, factor, step in zip(xs, layer.inputs, factors, [1] + self._steps(layer)):
-            if step is None or step < 0:
-                raise Unsupported("a shortcut from a smaller map cannot be run", layer.place("from"), "use Darknet")
-            if step > 1:
-                x = b.max_pool(x, 1, (step, step), 0)  # every step-th cell
-            count = source.shape.c
-            if count > width:
-                x = b.slice_channels(x, 0, width)
-            elif count < width:
-                x = b.pad_channels(x, width)
-            if np.any(factor != 1):
-                x = b.scale_channels_by(x, np.broadcast_to(factor, (width,)))
-            total = x if total is None else b.add(total, x)
+        factors = np.broadcast_to(self.factors(layer), (len(xs), layer.shape.c))
+        steps = [step or 1 for step in self._steps(layer)]
+        smaller = min(steps) < 0
+        if smaller and len(steps) > 1:
+            raise Unsupported("a smaller map among several sources cannot be run", layer.place("from"), "name one only")
+        if smaller:
+            return b.activation(self._onto_some_cells(layer, b, xs, factors, -steps[0]), layer["activation"])
+        total = _scaled(b, xs[0], factors[0])
+        for x, source, factor, step in zip(xs[1:], layer.inputs[1:], factors[1:], steps):
+            x = b.max_pool(x, 1, (step, step), 0) if step > 1 else x  # every step-th cell
+            total = b.add(total, _scaled(b, self._fitted(b, x, source.shape.c, layer.shape.c), factor))
         return b.activation(total, layer["activation"])
+
+    def _fitted(self, b: "Builder", x: Any, count: int, width: int) -> Any:
+        """A source of `count` channels with as many channels as the sum has."""
+        if count > width:
+            return b.slice_channels(x, 0, width)
+        return b.pad_channels(x, width) if count < width else x
+
+    def _onto_some_cells(self, layer: "Layer", b: "Builder", xs: List[Any], factors: np.ndarray, step: int) -> Any:
+        """The sum with a smaller map, which meets every step-th cell; alpha too counts only there."""
+        smaller = self._fitted(b, xs[1], layer.inputs[1].shape.c, layer.shape.c)
+        change = _scaled(b, smaller, factors[1])
+        if np.any(factors[0] != 1):
+            change = b.add(change, _scaled(b, b.max_pool(xs[0], 1, (step, step), 0), factors[0] - 1))
+        return b.add(xs[0], b.spread(change, step))
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if self.weighting(layer)[0] != "none" or layer.text("weights_type") not in (None, "none"):
@@ -190,3 +200,8 @@ class Shortcut(Op):
         z = layer.shape
         row = "{:9}{:<20}".format("Shortcut", "Layer: " + ", ".join(str(x.index) for x in layer.inputs[1:]))
         return row + "{:>20} -> {:4d} x{:4d} x{:4d} {:5.3f} BF".format("", z.w, z.h, z.c, self.flops(layer) / 1e9)
+
+
+def _scaled(b: "Builder", x: Any, factors: np.ndarray) -> Any:
+    """`x` times its factor of each channel."""
+    return b.scale_channels_by(x, factors) if np.any(factors != 1) else x

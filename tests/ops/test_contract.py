@@ -62,7 +62,7 @@ CFGS = {
     "yolo": FIRST + CONV.format(16, "linear") + "[yolo]\n" + BOXES,
 }
 RECURRENT = {"rnn", "gru", "lstm", "crnn", "conv_lstm", "history"}
-NOT_RUN = RECURRENT | {"local", "deconvolutional", "implicit", "l2norm"}
+NOT_RUN = RECURRENT | {"deconvolutional", "l2norm"}
 CRASHES = {"deconvolutional", "batchnorm"}  # in the real Darknet: when it loads the weights, when it runs
 HEADS = {"yolo", "region", "iseg"}  # runners give them raw, Darknet activated
 
