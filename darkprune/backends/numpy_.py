@@ -7,7 +7,7 @@ import numpy as np
 from darkprune.backends.base import Runner
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.errors import UsageError
-from darkprune.graph.layer import Layer
+from darkprune.graph.layer import Layer, reads_head
 from darkprune.graph.net import Net
 
 Hook = Callable[[Layer, np.ndarray], np.ndarray]
@@ -60,6 +60,10 @@ class NumpyRunner(Runner):
         found: Dict[int, np.ndarray] = {}
         for layer in self.progress(net.layers[: max(wanted) + 1 if wanted else 0]):
             builder.layer = layer.index
+            for source in layer.inputs:
+                if reads_head(layer, source):
+                    what = "what reads the head of layer {}: each reader has other numbers there".format(source.index)
+                    raise builder.unsupported(what, "read the layer before the head")
             sources = [x.index for x in layer.inputs]
             xs = [(chain if layer.op.implicit and i == 0 else tensors)[s] for i, s in enumerate(sources)]
             y = layer.op.lower(layer, builder, xs)

@@ -13,7 +13,7 @@ from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import CfgError, Notice, place
 from darkprune.graph.attach_weights import attach
 from darkprune.graph.check import check
-from darkprune.graph.hazards import hazards
+from darkprune.graph.hazards import hazards, header_hazards
 from darkprune.graph.layer import Configured, Layer
 from darkprune.graph.net import Net
 from darkprune.graph.references import connect, point
@@ -39,6 +39,7 @@ def load(cfg: str, weights: Optional[str] = None, dialect_name: str = DEFAULT, p
         net.notices.append(Notice(recovered, place(cfg)))
     if weights is not None:
         attach(net, WeightsFile(weights), partial)
+        net.notices.extend(header_hazards(net))
     return net
 
 

@@ -4,8 +4,9 @@ from typing import Iterator, List
 
 from darkprune.darknet.cfg import Option
 from darkprune.errors import Notice, Place, place
-from darkprune.graph.layer import Configured
+from darkprune.graph.layer import Configured, Layer, reads_head
 from darkprune.graph.net import Net
+from darkprune.graph.opencv_sizes import opencv_hazards
 from darkprune.ops.base import Hazard
 
 NAMES = {"pjreddie": "the original Darknet", "alexeyab": "AlexeyAB's Darknet", "opencv": "OpenCV DNN"}
@@ -24,7 +25,28 @@ def hazards(net: Net) -> List[Notice]:
             found.append(_notice(layer, Hazard("opencv", None, message)))
         for hazard in layer.op.hazards(layer):
             found.append(_notice(layer, hazard))
-    return found
+        found.extend(_head_hazards(layer))
+    return found + opencv_hazards(net)
+
+
+def header_hazards(net: Net) -> List[Notice]:
+    """Readers that do not take the header of the net's weights file."""
+    if not net.header.transposed or net.source is None:
+        return []
+    where = place(net.source.path)
+    return [
+        Notice("OpenCV DNN refuses weights with a version above 1000", where, None, "opencv"),
+        Notice("AlexeyAB's Darknet takes 8 bytes for `seen`, these weights have 4: misread", where, None, "alexeyab"),
+    ]
+
+
+def _head_hazards(layer: Layer) -> Iterator[Notice]:
+    """A layer that goes on with what a head made of its map: decoded, activated or raw, as the reader pleases."""
+    for source in layer.inputs:
+        if reads_head(layer, source):
+            for reader in sorted(NAMES):
+                message = "{} has numbers of its own behind the head, layer {}".format(NAMES[reader], source.index)
+                yield Notice(message, layer.place(), "read the layer before the head", reader)
 
 
 def _notice(layer: Configured, hazard: Hazard) -> Notice:

@@ -201,6 +201,11 @@ class Layer(Configured):
         return any(spec.name == name for spec in self.op.parameters(self))
 
 
+def reads_head(layer: Layer, source: Any) -> bool:
+    """Whether `layer` goes on with the output of a head or loss, which each reader computes in its own way."""
+    return isinstance(source, Layer) and source.op.terminal and not layer.op.terminal
+
+
 class NetInput:
     """The image: what the first layer reads. It is never referenced by number."""
 

@@ -1,5 +1,7 @@
 """What a layer type declares: section names, options, sources, shape, parameters, channels, lowering."""
 
+import copy
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -139,6 +141,7 @@ class Op:
         convolution: whether it is counted as a convolution, whose filters are what pruning removes.
         residual: whether it adds a branch to a trunk.
         terminal: whether it only interprets the raw output of the layer before it (a head, a loss).
+        opencv_once: whether OpenCV takes only one of its kind.
     """
 
     names: Tuple[str, ...] = ()
@@ -151,6 +154,7 @@ class Op:
     convolution = False
     residual = False
     terminal = False
+    opencv_once = False
 
     def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
         """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""
@@ -241,9 +245,31 @@ class Op:
         """Readers that misread or refuse this layer, and why."""
         return iter(())
 
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        """The size that OpenCV's importer reckons with behind this layer.
+
+        It keeps one running `size` from layer to layer, whatever is really read, and the channels of each layer
+        (`counted`). Raises GraphError where that size does not fit.
+        """
+        return self.infer(alone(layer, size))
+
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        """Whether this layer gives a plain list in OpenCV, without height and width, as [connected] does there.
+
+        `sources`: whether each input is one. None where OpenCV refuses the layer for that.
+        """
+        return None if any(sources) else False
+
     def describe(self, layer: "Layer") -> str:
         """The columns of Darknet's layer table behind the number."""
         return describe(layer, self.names[0])
+
+
+def alone(layer: "Layer", shape: Shape) -> "Layer":
+    """The layer as if it read one map of `shape`, and nothing else."""
+    twin = copy.copy(layer)
+    twin.inputs = [SimpleNamespace(shape=shape, out=shape)]
+    return twin
 
 
 def elementwise(emission: Emission, function: Callable[[np.ndarray], np.ndarray]) -> Emission:

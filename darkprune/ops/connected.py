@@ -88,6 +88,14 @@ class Connected(Op):
             y = b.bias(y, layer.array("biases"))
         return b.activation(y, layer["activation"])
 
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        if counted and size.w > 1:
+            counted[-1] = size.outputs  # from here on for whoever reads that map, flattened or not
+        return self.infer(layer)
+
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return True
+
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["batch_normalize"]:
             yield Hazard("opencv", "batch_normalize", "reads the arrays of [connected] in the order of a convolution")

@@ -15,6 +15,7 @@ class Contrastive(Op):
 
     names = ("contrastive",)
     readers = ("alexeyab",)
+    terminal = True
     pointers = ("yolo_layer",)
     options = (opt("yolo_layer", "int", 0),)
     passive = "classes temperature cls_normalizer max_delta contrastive_neg_max"

@@ -1,6 +1,6 @@
 """[scale_channels] and [sam]: products of two layers (squeeze-and-excitation, spatial attention)."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
 import numpy as np
 
@@ -39,6 +39,12 @@ class Gate(Op):
             return Emission(offset, live)
         return elementwise(Emission(offset, live), lambda v: activated(layer, v))
 
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        return size
+
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return sources[0] if len(set(sources)) == 1 else None
+
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         yield from activation_hazards(layer)
 
@@ -69,6 +75,9 @@ class ScaleChannels(Gate):
             g.pin(ins[0], "gates every channel of layer {}".format(layer.number))
             return ins[1]
         return Gate.channels(self, layer, ins, g)
+
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return sources[1]
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer.text("scale_wh") not in (None, "0"):

@@ -1,6 +1,6 @@
 """[dropout] and [empty]: nothing happens at inference."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
 import numpy as np
 
@@ -26,6 +26,9 @@ class Identity(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return xs[0]
+
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return sources[0]
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         for reader in self.readers if layer.index == 0 else ():

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 
 import numpy as np
 
-from darkprune.errors import Unsupported
+from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, describe, image, opt, require_image, window
 
 if TYPE_CHECKING:
@@ -26,6 +26,15 @@ class Pool(Op):
         sx, sy = self.strides(layer)
         w = window(layer, shape.w, padding, size, sx, "size")
         h = window(layer, shape.h, padding, size, sy, "size")
+        for length, out, stride in ((shape.w, w, sx), (shape.h, h, sy)):
+            if padding // 2 >= size or (out - 1) * stride - padding // 2 >= length:
+                raise GraphError(
+                    "a padding of {} leaves windows of {} with nothing of the map: their values mean nothing".format(
+                        padding, size
+                    ),
+                    layer.place("padding"),
+                    "use padding={} or less".format(size - 1),
+                )
         return image(w, h, shape.c)
 
     def strides(self, layer: "Layer") -> Tuple[int, int]:

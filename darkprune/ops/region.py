@@ -15,6 +15,7 @@ class Region(Op):
 
     names = ("region",)
     terminal = True
+    opencv_once = True
     options = (
         opt("classes", "int", 20, low=0),
         opt("coords", "int", 4, low=0),
@@ -48,7 +49,13 @@ class Region(Op):
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
 
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        return size
+
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
+        for key in ("num", "classes"):
+            if layer.text(key) is None:
+                yield Hazard("opencv", None, "needs the option {}".format(key))
         if not layer["softmax"]:
             yield Hazard("opencv", "softmax", "refuses [region] without softmax=1")
         if layer["tree"]:

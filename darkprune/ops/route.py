@@ -1,6 +1,6 @@
 """[route]: concatenation of earlier outputs, or of one block of channels of each."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -80,6 +80,13 @@ class Route(Op):
             widths = [(x.shape.c if layer.shape.c else x.shape.outputs) // groups for x in layer.inputs]
             xs = [b.slice_channels(x, chosen * w, (chosen + 1) * w) for x, w in zip(xs, widths)]
         return b.concat(xs) if len(xs) > 1 else xs[0]
+
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        channels = sum(counted[source.index] for source in layer.inputs) // max(1, layer["groups"])
+        return image(size.w, size.h, channels)
+
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return sources[0] if len(set(sources)) == 1 and not (sources[0] and layer["groups"] > 1) else None
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         # Read as text: in the original's dialect the option itself is not there.

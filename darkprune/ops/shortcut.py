@@ -176,6 +176,9 @@ class Shortcut(Op):
             change = b.add(change, _scaled(b, b.max_pool(xs[0], 1, (step, step), 0), factors[0] - 1))
         return b.add(xs[0], b.spread(change, step))
 
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return sources[0] if len(set(sources)) == 1 else None
+
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if self.weighting(layer)[0] != "none" or layer.text("weights_type") not in (None, "none"):
             for reader in ("pjreddie", "opencv"):

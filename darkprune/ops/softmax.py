@@ -1,6 +1,6 @@
 """[softmax] and [cost]: the end of a classifier."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, flat, opt
@@ -35,6 +35,12 @@ class Softmax(Op):
             raise Unsupported("a softmax tree is not implemented", layer.place("tree"))
         return b.softmax(xs[0], layer["groups"], layer["temperature"], bool(layer["spatial"]))
 
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return sources[0]
+
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        return size
+
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["groups"] != 1:
             yield Hazard("opencv", "groups", "refuses softmax in groups")
@@ -54,3 +60,9 @@ class Cost(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
+
+    def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
+        return sources[0]
+
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        return size

@@ -63,9 +63,13 @@ class Yolo(Op):
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
 
+    def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
+        return size
+
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        if layer.text("mask") is None:
-            yield Hazard("opencv", None, "needs the option mask")
+        for key in ("mask", "num", "classes"):
+            if layer.text(key) is None:
+                yield Hazard("opencv", None, "needs the option {}".format(key))
         text, numbers = layer.text("anchors"), 2 * layer["num"]
         if text is not None and text.count(",") + 1 > numbers:  # it counts those of a comment too
             yield Hazard("pjreddie", "anchors", "writes behind the end of its anchors: more than 2 x num numbers")

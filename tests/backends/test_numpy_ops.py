@@ -274,6 +274,42 @@ def test_space_to_depth(s):
     near(b.space_to_depth(y, s, reverse=True), x)
 
 
+def test_spread():
+    x = random(2, 3, 4, 2)
+    wanted = np.zeros((2, 3, 12, 6))
+    for n, k, j, i in cells(x.shape):
+        wanted[n, k, j * 3, i * 3] = x[n, k, j, i]
+    near(NumpyBuilder().spread(x, 3), wanted)
+
+
+def test_interleave():
+    x, b = random(2, 5, 3, 4), NumpyBuilder()
+    flat = np.zeros((2, 60))
+    for n, k, j, i in cells(x.shape):
+        flat[n, (j * 4 + i) * 5 + k] = x[n, k, j, i]
+    y = b.interleave(x, (20, 1, 3))
+    near(y, flat.reshape(2, 20, 1, 3))
+    near(b.interleave(y.reshape(x.shape), (5, 3, 4), reverse=True), x)
+
+
+def test_constant():
+    b, values = NumpyBuilder(), random(3, 2, 1)
+    b.images = 4
+    near(b.constant(values), np.array([values] * 4))
+
+
+@pytest.mark.parametrize("stride, padding, out", [(1, 0, (5, 3)), (2, 1, (4, 3))])
+def test_local_conv2d(stride, padding, out):
+    x, weight = random(2, 3, 7, 5), random(*(out + (4, 3, 3, 3)))
+    wanted = np.zeros((2, 4) + out)
+    for image, f, i, j in cells(wanted.shape):
+        for d, ky, kx in cells((3, 3, 3)):
+            y, z = i * stride - padding + ky, j * stride - padding + kx
+            if 0 <= y < 7 and 0 <= z < 5:
+                wanted[image, f, i, j] += float(weight[i, j, f, d, ky, kx]) * float(x[image, d, y, z])
+    near(NumpyBuilder().local_conv2d(x, weight, stride, padding), wanted)
+
+
 def test_reorganisations_that_do_not_fit_are_refused():
     b, x = NumpyBuilder(), random(1, 4, 5, 6)
     calls = [

@@ -65,6 +65,10 @@ CASES = {
         NET + "[rnn]\noutput=4\nactivation=tanh\n",
         ("pjreddie", 5, "the original Darknet takes another width for the state of [rnn]: misread weights"),
     ),
+    "what a head makes of its map": (
+        NET + CONV + YOLO + "anchors=1,2\n" + CONV,
+        ("alexeyab", 20, "AlexeyAB's Darknet has numbers of its own behind the head, layer 2"),
+    ),
     "a contrastive loss over nothing": (
         NET + CONV + "[contrastive]\n",
         ("alexeyab", 11, "AlexeyAB's Darknet crashes on [contrastive] without a yolo_layer"),
