@@ -98,7 +98,7 @@ class Builder(object):
     # Element-wise.
 
     def activation(self, x: Tensor, name: str) -> Tensor:
-        """The activation `name` as the dialect's reader computes it (darkprune.ops.activations.activate)."""
+        """The activation `name` as the dialect's reader computes it (darkprune.ops.activation_functions.activate)."""
         raise self.unsupported("activation")
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:

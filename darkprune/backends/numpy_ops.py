@@ -9,7 +9,7 @@ import numpy as np
 
 from darkprune.backends.base import Builder
 from darkprune.darknet.dialect import deviation
-from darkprune.ops.activations import activate
+from darkprune.ops.activation_functions import activate
 
 COLUMN_FLOATS = 64 * 2**20 // 4  # bound of the column buffer, 64 MB; larger maps go in bands of rows
 

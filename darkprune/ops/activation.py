@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 
 import numpy as np
 
-from darkprune.ops.activations import ACTIVATIONS
+from darkprune.ops.activation_functions import ACTIVATIONS
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, opt
 from darkprune.ops.common import activated, activation_hazards, activation_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Iterable, Iterator, Tuple
 import numpy as np
 
 from darkprune.errors import CfgError, GraphError
-from darkprune.ops.activations import ACTIVATIONS, activate
+from darkprune.ops.activation_functions import ACTIVATIONS, activate
 from darkprune.ops.base import Hazard
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 from darkprune.errors import Unsupported
-from darkprune.ops.activations import ACTIVATIONS
+from darkprune.ops.activation_functions import ACTIVATIONS
 from darkprune.ops.base import (
     Absorber,
     Emission,

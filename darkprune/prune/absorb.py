@@ -14,7 +14,7 @@ from darkprune.errors import GraphError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
-from darkprune.ops.activations import inverse
+from darkprune.ops.activation_functions import inverse
 from darkprune.ops.base import Emission
 from darkprune.ops.common import activated
 from darkprune.prune.constant_readers import Carriers, Key, Reader, Sums, all_sums, audible, readers_of, served

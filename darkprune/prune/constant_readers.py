@@ -9,7 +9,7 @@ import numpy as np
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
-from darkprune.ops.activations import inverse
+from darkprune.ops.activation_functions import inverse
 from darkprune.ops.base import Emission
 from darkprune.prune.emission import joined, walk
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from darkprune.ops.activations import ACTIVATIONS, activate, at_zero, effective, inverse, scalar
+from darkprune.ops.activation_functions import ACTIVATIONS, activate, at_zero, effective, inverse, scalar
 
 
 def logistic(x):
