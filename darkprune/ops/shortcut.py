@@ -139,7 +139,8 @@ class Shortcut(Op):
         offset, live = ins[0].offset * factors[0], ins[0].live.copy()
         for emission, factor, step in zip(ins[1:], factors[1:], self._steps(layer)):
             common = min(offset.size, emission.offset.size)
-            if step is None or step < 0 and (emission.offset[:common] != 0).any():
+            partly = (emission.offset[:common] != 0) | (ins[0].offset[:common] != offset[:common])
+            if step is None or step < 0 and partly.any():
                 offset[:common] = np.nan  # some cells get the constant, others do not
                 continue
             offset[:common] += emission.offset[:common] * factor[:common]

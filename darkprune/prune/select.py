@@ -8,7 +8,7 @@ import numpy as np
 from darkprune.errors import GraphError, UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
-from darkprune.prune.constant_readers import Carriers, assign, audible, readers_of, usable_sets
+from darkprune.prune.constant_readers import Carriers, Key, Reader, assign, audible, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
 from darkprune.prune.score import set_scores
 
@@ -74,7 +74,7 @@ def select(net: Net, channels: Channels, options: Options, added: Optional[np.nd
     order = order[np.argsort(scores[order], kind="mergesort")]
     free = eligible.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
     if options.absorb == "exact":
-        free[list(walk(net, channels, eligible).stuck)] = False
+        free[list(_unabsorbable(net, channels, eligible))] = False
     goal = asked = options.channels
     best: Optional[Selection] = None
     nearest = math.inf
@@ -94,6 +94,27 @@ def select(net: Net, channels: Channels, options: Options, added: Optional[np.nd
         asked = min(1.0, max(0.0, asked + (goal - share)))
     assert best is not None
     return best
+
+
+def _unabsorbable(net: Net, channels: Channels, removed: np.ndarray) -> Dict[int, str]:
+    """Sets of `removed` (bool by set) whose constants cannot be taken over -> why."""
+    found = walk(net, channels, removed)
+    reasons = dict(found.stuck)
+    readers = readers_of(net, channels, found.emissions, set())
+    _, unserved = assign(net, channels, readers, usable_sets(net, channels, removed))
+    reasons.update(_uncarried(channels, readers, unserved, removed))
+    return reasons
+
+
+def _uncarried(channels: Channels, readers: List[Reader], unserved: List[Key], removed: np.ndarray) -> Dict[int, str]:
+    """Sets of `removed` whose constants reach padded readers that nothing serves -> why."""
+    reasons = {}
+    for reader in readers:
+        if reader.key in unserved:
+            sets = channels.sets[reader.labels]
+            for number in sets[(reader.offset != 0) & removed[sets]].tolist():
+                reasons[number] = "no channel can carry its constant to padded layer {}".format(reader.layer.number)
+    return reasons
 
 
 def _lowest(channels: Channels, counts: np.ndarray, order: np.ndarray, share: float, scope: str) -> np.ndarray:
@@ -134,11 +155,8 @@ def _repair(
             readers = readers_of(net, channels, result.emissions, set())
             carriers, unserved = assign(net, channels, readers, usable & removed, heard)
             if unserved:
-                for reader in readers:
-                    if reader.key in unserved:
-                        sets = channels.sets[reader.labels]
-                        why = "no channel can carry its constant to padded layer {}".format(reader.layer.number)
-                        _restore(removed, sets[(reader.offset != 0) & removed[sets]].tolist(), why, kept)
+                for number, why in _uncarried(channels, readers, unserved, removed).items():
+                    _restore(removed, [number], why, kept)
                 continue
         constants = np.zeros(channels.size, bool)
         constants[list(carriers.values())] = True

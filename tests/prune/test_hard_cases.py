@@ -242,3 +242,22 @@ def test_what_cannot_go_is_not_made_up_for_by_the_rest(tmp_path):
     assert 1 not in pruned.plan.removed_channels and pruned.reached < 0.3
     left = sum(pruned.net.layers[i].shape.c for i in (0, 6))
     assert 30 <= left <= 36 and exact(net, pruned)  # half of these, and constants; not half of all 128
+
+
+def test_learnt_constants_go_with_what_they_gate(tmp_path):
+    gated = conv(16) + section("implicit", filters=16) + section("scale_channels", from_=0)
+    net = small_nets.net(tmp_path, cfg(gated, conv(8, 1), HEAD))
+    pruned = prune(net, channels=0.5)
+    assert pruned.net.layers[1]["filters"] == pruned.net.layers[0]["filters"] <= 8 and exact(net, pruned)
+    net = small_nets.net(tmp_path, cfg(gated, conv(8, 3), HEAD))
+    pruned = prune(net, channels=0.5)
+    assert any("no channel can carry its constant to padded layer 3" in entry["reason"] for entry in pruned.plan.kept)
+    assert exact(net, pruned)
+
+
+def test_a_factor_that_meets_only_some_cells_passes_no_constant(tmp_path):
+    text = cfg(conv(16), conv(16, 3, stride=2), route(0), shortcut(1, alpha=0.5), conv(8), HEAD)
+    net = small_nets.net(tmp_path, text, dialect="pjreddie")
+    pruned = prune(net, channels=0.5)
+    assert any("layer 3 [shortcut] does not pass" in entry["reason"] for entry in pruned.plan.kept)
+    assert exact(net, pruned)
