@@ -26,8 +26,9 @@ _CURES = {
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
-# What a journal says: the files in the order they are renamed in, with their sizes. No path is ever read from it.
-Entry = NamedTuple("Entry", [("token", str), ("sizes", Dict[str, int])])
+# What a journal says: suffix -> size of the files in the order they are renamed in, and of the files that go.
+# No path is ever read from it, and a file goes only if it still has the size it had.
+Entry = NamedTuple("Entry", [("token", str), ("sizes", Dict[str, int]), ("stale", Dict[str, int])])
 
 
 def step(name: str) -> None:
@@ -99,6 +100,8 @@ def settle(names: Names, entry: Entry) -> str:
 def finish(names: Names, entry: Entry) -> None:
     """Renames in what is not yet, the cfg last, and removes what is no longer needed."""
     for suffix in entry.sizes:
+        if suffix == CFG:
+            _remove_stale(names, entry)
         temporary = names.temporary(suffix, entry.token)
         if os.path.lexists(temporary):
             step(suffix + " in")
@@ -120,6 +123,14 @@ def sweep(names: Names, suffixes: Sequence[str]) -> None:
                     remove(path, "a leftover")
 
 
+def _remove_stale(names: Names, entry: Entry) -> None:
+    """Removes what describes the pair that stood here before, and is not renewed."""
+    for suffix, size in entry.stale.items():
+        path = names.target(suffix)
+        if os.path.lexists(path) and os.lstat(path).st_size == size:
+            remove(path, "the old " + suffix)
+
+
 def _require_written(names: Names, entry: Entry, suffix: str, size: int) -> None:
     """Refuses where a file that is to be renamed in, or was, is not the one that was written."""
     path = names.temporary(suffix, entry.token)
@@ -133,22 +144,23 @@ def parse(data: bytes, names: Names) -> Entry:
     """The journal's entry. Raises OutputError for anything that `commit` does not write."""
     try:
         document = json.loads(data.decode("ascii"))
-        token, files = document["token"], document["files"]
-        suffixes, sizes = [suffix for suffix, _ in files], [size for _, size in files]
+        token, files, stale = document["token"], document["files"], document.get("stale", [])
+        suffixes = [suffix for suffix, _ in files]
+        every = suffixes + [suffix for suffix, _ in stale]
         good = (
             len(data) <= _LONGEST
             and document["format"] == 1
             and TOKEN.match(token)
-            and all(SUFFIX.match(suffix) for suffix in suffixes)
-            and len(set(suffixes)) == len(suffixes) >= 2
+            and all(SUFFIX.match(suffix) for suffix in every)
+            and len(set(every)) == len(every) >= len(suffixes) >= 2
             and (suffixes[0], suffixes[-1]) == (WEIGHTS, CFG)
-            and all(type(size) is int and size >= 0 for size in sizes)
+            and all(type(size) is int and size >= 0 for _, size in files + stale)
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         good = False
     if not good:
         raise _no_journal(names)
-    return Entry(token, dict(zip(suffixes, sizes)))
+    return Entry(token, dict(files), dict(stale))
 
 
 def _claim(names: Names) -> Any:

@@ -12,7 +12,7 @@ import stat
 import time
 from contextlib import suppress
 from threading import Thread
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Union
 
 from darkprune.darknet import journal
 from darkprune.darknet.journal import CFG, JOURNAL, SUFFIX, WEIGHTS, Entry, Names, recover
@@ -29,17 +29,27 @@ class PairWriter:
         inputs: files that must not be overwritten, whatever way they are spelled.
         overwrite: whether existing files may be replaced.
         extras: suffixes of further files, such as ".plan.json".
+        stale: suffixes of files that describe the pair which stands there, and go with it.
 
     The constructor makes all checks. Raises OutputError. Without `commit` nothing is changed.
 
     Attributes: recovered (what was done about an earlier interrupted write, a sentence, or None).
     """
 
-    def __init__(self, prefix: str, inputs: Sequence[str] = (), overwrite: bool = False, extras: Sequence[str] = ()):
+    def __init__(
+        self,
+        prefix: str,
+        inputs: Sequence[str] = (),
+        overwrite: bool = False,
+        extras: Sequence[str] = (),
+        stale: Sequence[str] = (),
+    ) -> None:
         self._names = Names(prefix)
         self._suffixes = (WEIGHTS,) + tuple(extras) + (CFG,)
-        if len(set(self._suffixes)) < len(self._suffixes) or not all(map(SUFFIX.match, self._suffixes)):
-            raise ValueError("not usable as extra suffixes: {}".format(extras))
+        self._stale = tuple(stale)
+        every = self._suffixes + self._stale
+        if len(set(every)) < len(every) or not all(map(SUFFIX.match, every)):
+            raise ValueError("not usable as extra suffixes: {}".format(list(extras) + list(stale)))
         self._inputs, self._overwrite = [str(path) for path in inputs], overwrite
         self._token = os.urandom(8).hex()
         self._files: Dict[str, _Temporary] = {}
@@ -68,8 +78,9 @@ class PairWriter:
             raise ValueError("written: {}, announced: {}".format(list(self._files), self._suffixes))
         names = self._names
         self._check_targets()
-        entry = Entry(self._token, {suffix: self._files[suffix].size for suffix in self._suffixes})
-        document = {"format": 1, "token": entry.token, "files": [[s, entry.sizes[s]] for s in self._suffixes]}
+        stale = {s: os.lstat(names.target(s)).st_size for s in self._stale if os.path.lexists(names.target(s))}
+        entry = Entry(self._token, {suffix: self._files[suffix].size for suffix in self._suffixes}, stale)
+        document = {"format": 1, "token": entry.token, "files": list(entry.sizes.items()), "stale": list(stale.items())}
         self._write(JOURNAL, [json.dumps(document, sort_keys=True).encode("ascii")])
         for file in self._files.values():
             file.wait()
@@ -89,6 +100,8 @@ class PairWriter:
     def _check_targets(self) -> None:
         for suffix in self._suffixes:
             _require_free(self._names.target(suffix), self._inputs, self._overwrite)
+        for suffix in self._stale:
+            _require_free(self._names.target(suffix), self._inputs, self._overwrite, "--overwrite removes it")
 
     def _write(self, suffix: str, chunks: Iterable[Any]) -> None:
         if suffix in self._files or suffix not in self._suffixes + (JOURNAL,):
@@ -184,7 +197,7 @@ def _require_folder(names: Names) -> None:
         raise OutputError("you may not write to this folder", place(folder), "write elsewhere")
 
 
-def _require_free(target: str, inputs: List[str], overwrite: bool) -> None:
+def _require_free(target: str, inputs: List[str], overwrite: bool, cure: str = "--overwrite replaces it") -> None:
     for path in inputs:
         if os.path.realpath(path) == os.path.realpath(target) or (
             os.path.exists(path) and os.path.exists(target) and os.path.samefile(path, target)
@@ -196,22 +209,28 @@ def _require_free(target: str, inputs: List[str], overwrite: bool) -> None:
     if not journal.regular(target) and not os.path.islink(target):
         raise OutputError("something that is no file stands here", place(target), "choose another name")
     if not overwrite:
-        raise OutputError("this file exists", place(target), "--overwrite replaces it")
+        raise OutputError("this file exists", place(target), cure)
 
 
-def write_file(path: str, data: bytes, inputs: Sequence[str] = (), overwrite: bool = False) -> None:
-    """Writes one file, all of it or nothing, under the rules of `PairWriter`. Raises OutputError."""
+def write_file(
+    path: str, data: Union[bytes, Iterable[Any]], inputs: Sequence[str] = (), overwrite: bool = False
+) -> None:
+    """Writes one file, all of it or nothing, under the rules of `PairWriter`. Raises OutputError.
+
+    Args:
+        data: the bytes, or chunks of them.
+    """
     names = Names(path)
     _require_folder(names)
     _require_free(path, [str(source) for source in inputs], overwrite)
-    file = None
     with journal.translated(path):
-        try:
-            file = _Temporary(names.temporary("", os.urandom(8).hex()), path)
-            file.write(data)
-            file.finish()
-            file.wait()
+        file = _Temporary(names.temporary("", os.urandom(8).hex()), path)
+    try:
+        for chunk in [data] if isinstance(data, bytes) else data:
+            file.write(chunk)
+        file.finish()
+        file.wait()
+        with journal.translated(path):
             os.replace(file.path, path)
-        finally:
-            if file is not None:
-                file.close(remove=os.path.lexists(file.path))
+    finally:
+        file.close(remove=os.path.lexists(file.path))

@@ -142,6 +142,7 @@ class Op:
         residual: whether it adds a branch to a trunk.
         terminal: whether it only interprets the raw output of the layer before it (a head, a loss).
         opencv_once: whether OpenCV takes only one of its kind.
+        classifier: whether each channel that it reads is the score of a class of whole images.
     """
 
     names: Tuple[str, ...] = ()
@@ -155,6 +156,7 @@ class Op:
     residual = False
     terminal = False
     opencv_once = False
+    classifier = False
 
     def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
         """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""
@@ -197,6 +199,10 @@ class Op:
     def head_channels(self, layer: "Layer") -> Optional[Tuple[int, int]]:
         """(anchors, classes) of a detection head, None for any other layer."""
         return None
+
+    def batch_norm(self, layer: "Layer") -> bool:
+        """Whether a batch norm of the layer's own stands between its weights and its activation."""
+        return False
 
     def flops(self, layer: "Layer") -> float:
         """Operations per image as AlexeyAB's Darknet counts them."""

@@ -49,9 +49,12 @@ class Connected(Op):
             param("biases", ["out"], [out]),
             param("weights", ["out", "in"], [out, layer.input_shape().outputs], transposable=True),
         ]
-        if layer["batch_normalize"] and not layer["dontloadscales"]:
+        if self.batch_norm(layer) and not layer["dontloadscales"]:
             specs += [param(name, ["out"], [out]) for name in ("scales", "mean", "variance")]
         return specs
+
+    def batch_norm(self, layer: "Layer") -> bool:
+        return bool(layer["batch_normalize"])
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         shape = layer.input_shape()
@@ -74,7 +77,7 @@ class Connected(Op):
         return Emission(offset, ~fate.removed)
 
     def absorber(self, layer: "Layer") -> Optional[Absorber]:
-        bn = layer["batch_normalize"] != 0
+        bn = self.batch_norm(layer)
         return Absorber(False, "mean" if bn else "biases", -1.0 if bn else 1.0, 1, layer.input_shape().area)
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
@@ -82,7 +85,7 @@ class Connected(Op):
             if layer[key]:
                 raise Unsupported("{}={} leaves no values to run".format(key, layer[key]), layer.place(key))
         y = b.linear(xs[0], layer.array("weights"))
-        if layer["batch_normalize"]:
+        if self.batch_norm(layer):
             y = b.batch_norm(y, *[layer.array(name) for name in ("scales", "biases", "mean", "variance")])
         else:
             y = b.bias(y, layer.array("biases"))
@@ -97,6 +100,6 @@ class Connected(Op):
         return True
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        if layer["batch_normalize"]:
+        if self.batch_norm(layer):
             yield Hazard("opencv", "batch_normalize", "reads the arrays of [connected] in the order of a convolution")
         yield from activation_hazards(layer)

@@ -14,6 +14,7 @@ class Softmax(Op):
     """Over all values of the image, in `groups` equal parts, or per position with `spatial`."""
 
     names = ("softmax", "soft")
+    classifier = True
     options = (
         opt("groups", "int", 1, low=1),
         opt("temperature", "float", 1.0),
