@@ -9,6 +9,8 @@ from typing import Any, Callable, Dict, Iterable, List, Sequence
 
 from darkprune.darknet.dialect import DEFAULT, DIALECTS
 from darkprune.errors import Notice
+from darkprune.graph.build import totals
+from darkprune.graph.net import Net
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +83,23 @@ def table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
         cells = [c.ljust(w) if n in left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines) + "\n"
+
+
+def comparison(before: Net, after: Net) -> str:
+    """A table of two nets' totals."""
+    sides = [dict(totals(net), bflops=net.bflops()) for net in (before, after)]
+    rows = [["", "before", "after", ""]]
+    for name, key in (
+        ("layers", "layers"),
+        ("filters", "channels"),
+        ("parameters", "parameters"),
+        ("weights bytes", "weights_bytes"),
+        ("BFLOPs", "bflops"),
+    ):
+        old, new = sides[0][key], sides[1][key]
+        shown = [grouped(v) if isinstance(v, int) else "{:.3f}".format(v) for v in (old, new)]
+        rows.append([name] + shown + ["{:.1%}".format(new / old if old else 1.0)])
+    return table(rows)
 
 
 def grouped(number: int) -> str:

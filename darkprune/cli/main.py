@@ -18,6 +18,7 @@ from darkprune.version import __version__
 COMMANDS = (
     ("inspect", "show a net's layers, sizes and totals, as Darknet prints them"),
     ("prune", "remove channels and shortcut blocks; write a smaller pair"),
+    ("edit", "change input size, options, classes or batch norm; cut a prefix; write a new pair"),
     ("verify", "prove that a pair computes what it should, in the real readers too"),
 )
 

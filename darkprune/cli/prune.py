@@ -8,7 +8,7 @@ import argparse
 import json
 from typing import Any, Dict, List, Tuple
 
-from darkprune.cli.common import add_common, grouped, notice_texts, print_json, table, warn, write
+from darkprune.cli.common import add_common, comparison, grouped, notice_texts, print_json, warn, write
 from darkprune.darknet.pair import write_file
 from darkprune.errors import Notice, UsageError
 from darkprune.graph.build import load, totals
@@ -119,20 +119,8 @@ def _as_dict(net: Net, pruned: Pruned, notices: List[Notice]) -> Dict[str, Any]:
 
 
 def _as_text(net: Net, pruned: Pruned, arguments: argparse.Namespace) -> str:
-    before = dict(totals(net), bflops=net.bflops())
-    after = dict(totals(pruned.net), bflops=pruned.net.bflops())
-    rows = [["", "before", "after", ""]]
-    for name, key in (
-        ("layers", "layers"),
-        ("filters", "channels"),
-        ("parameters", "parameters"),
-        ("weights bytes", "weights_bytes"),
-        ("BFLOPs", "bflops"),
-    ):
-        shown = [grouped(v[key]) if isinstance(v[key], int) else "{:.3f}".format(v[key]) for v in (before, after)]
-        rows.append([name] + shown + ["{:.1%}".format(after[key] / before[key] if before[key] else 1.0)])
     lines = [_preflight(pruned.preflight)] if pruned.preflight else []
-    lines.append(table(rows))
+    lines.append(comparison(net, pruned.net))
     if pruned.reached is not None:
         constants = sum(len(v) for v in pruned.plan.constants.values())
         lines.append("{:.1%} of the removable filters went; {} stay as constants\n".format(pruned.reached, constants))
