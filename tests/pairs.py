@@ -7,6 +7,7 @@ from darkprune.darknet.pair import PairWriter
 PLAN = ".plan.json"
 OLD = {"net.cfg": b"old cfg", "net.weights": b"old weights", "net.plan.json": b"old plan"}
 NEW = {"net.cfg": b"new cfg", "net.weights": b"new weights", "net.plan.json": b"new plan"}  # of the same sizes
+BARE = {name: data for name, data in NEW.items() if not name.endswith(PLAN)}
 
 
 def fill(folder, files):
@@ -19,11 +20,13 @@ def state(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and not p.is_symlink()}
 
 
-def write(prefix, overwrite=True, inputs=(), commit=True):
-    """Writes the new pair."""
-    with PairWriter(prefix, inputs=inputs, overwrite=overwrite, extras=[PLAN]) as writer:
+def write(prefix, overwrite=True, inputs=(), commit=True, plan=True):
+    """Writes the new pair, and a plan with it or, where none is to be, takes an old one away."""
+    extras, stale = ([PLAN], []) if plan else ([], [PLAN])
+    with PairWriter(prefix, inputs=inputs, overwrite=overwrite, extras=extras, stale=stale) as writer:
         writer.write_weights(data for data in (b"new ", np.frombuffer(b"weights", np.uint8)))
-        writer.write_extra(PLAN, b"new plan")
+        if plan:
+            writer.write_extra(PLAN, b"new plan")
         writer.write_cfg(b"new cfg")
         if commit:
             writer.commit()

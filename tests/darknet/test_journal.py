@@ -14,7 +14,7 @@ from darkprune.darknet import journal
 from darkprune.darknet.journal import recover
 from darkprune.darknet.pair import PairWriter
 from darkprune.errors import OutputError
-from pairs import NEW, OLD, PLAN, failing, fill, state, write
+from pairs import BARE, NEW, OLD, PLAN, failing, fill, state, write
 
 SUFFIXES = [".weights", PLAN, ".cfg"]
 TOKEN = "0123456789abcdef"
@@ -33,13 +33,15 @@ def crash(count, prefix):
         if left[0] < 0:
             os._exit(9)
     journal.step = step
-    with PairWriter(prefix, overwrite=True, extras=[".plan.json"]) as writer:
+    extras, stale = ([".plan.json"], []) if sys.argv[1] == "plan" else ([], [".plan.json"])
+    with PairWriter(prefix, overwrite=True, extras=extras, stale=stale) as writer:
         writer.write_weights([b"new ", b"weights"])
-        writer.write_extra(".plan.json", b"new plan")
+        if extras:
+            writer.write_extra(".plan.json", b"new plan")
         writer.write_cfg(b"new cfg")
         writer.commit()
 
-for count, folder in enumerate(sys.argv[1:]):
+for count, folder in enumerate(sys.argv[2:]):
     child = os.fork()
     if child == 0:
         try:
@@ -52,49 +54,53 @@ print(count)
 """
 
 
-def crashes(folder, before, limit=40):
+def crashes(folder, before, after=NEW, limit=40):
     """Folders in which the process was ended at the first, second... step."""
     folders = [folder / "step{}".format(i) for i in range(limit)]
     for path in folders:
         path.mkdir()
         fill(path, before)
-    command = [sys.executable, "-W", "ignore", "-c", DRIVER] + [str(path) for path in folders]
+    kind = "plan" if "net" + PLAN in after else "bare"
+    command = [sys.executable, "-W", "ignore", "-c", DRIVER, kind] + [str(path) for path in folders]
     count = int(subprocess.check_output(command))
     assert 10 < count < limit
-    assert state(folders[count]) == NEW  # this one went through
+    assert state(folders[count]) == after  # this one went through
     return folders[:count]
 
 
-@pytest.mark.parametrize("before", [{}, OLD], ids=["new", "overwrite"])
-def test_crash_at_every_step(tmp_path, before, monkeypatch):
+@pytest.mark.parametrize(
+    "before, after", [({}, NEW), (OLD, NEW), (OLD, BARE)], ids=["new", "overwrite", "the old plan goes"]
+)
+def test_crash_at_every_step(tmp_path, before, after, monkeypatch):
     outcomes = []
-    for folder in crashes(tmp_path, before):
+    for folder in crashes(tmp_path, before, after):
         check_pair(folder)
         prefix = str(folder / "net")
-        again = check_crashes_of_recovery(folder, before, monkeypatch)
+        again = check_crashes_of_recovery(folder, before, after, monkeypatch)
         pending = (folder / "net.darkprune-journal").exists()
         said = recover(prefix)
         assert (said is not None) == pending
         left = {name: data for name, data in state(folder).items() if not name.startswith(".")}
-        assert left in (before, NEW)
+        assert left in (before, after)
         assert again <= {"before" if left == before else "new"}
         if said:
-            assert said.startswith("finished writing" if left == NEW else "undid the writing of " + prefix)
+            assert said.startswith("finished writing" if left == after else "undid the writing of " + prefix)
         assert recover(prefix) is None
         PairWriter(prefix, overwrite=True, extras=[PLAN])  # sweeps up
         assert state(folder) == left
-        outcomes.append(left == NEW)
+        outcomes.append(left == after)
     assert outcomes == sorted(outcomes) and {False, True} == set(outcomes)
 
 
 def check_pair(folder):
-    """Files of two pairs never stand under the two names."""
+    """Files of two pairs never stand under the names, nor does a plan beside the cfg of another pair."""
     here = state(folder)
     if "net.cfg" in here:
-        assert here.get("net.weights", b"")[:3] == here["net.cfg"][:3]
+        for other in ("net.weights", "net" + PLAN):
+            assert here.get(other, here["net.cfg"])[:3] == here["net.cfg"][:3]
 
 
-def check_crashes_of_recovery(folder, before, monkeypatch):
+def check_crashes_of_recovery(folder, before, after, monkeypatch):
     """Ends the recovery itself at each of its steps; returns what is left in the end."""
     ends = set()
     for count in range(20):
@@ -110,7 +116,7 @@ def check_crashes_of_recovery(folder, before, monkeypatch):
         check_pair(copy)
         PairWriter(copy / "net", overwrite=True, extras=[PLAN])
         left = state(copy)
-        assert left in (before, NEW)
+        assert left in (before, after)
         ends.add("before" if left == before else "new")
         if finished:
             return ends
@@ -175,6 +181,10 @@ MALFORMED = {
     "negative size": entry(files=[[".weights", -1], [".cfg", 1]]),
     "files a map": entry(files={".weights": 1, ".cfg": 1}),
     "files a number": entry(files=3),
+    "stale a path": entry(stale=[["/../outside", 4]]),
+    "stale and written": entry(stale=[[PLAN, 8]]),
+    "stale a number": entry(stale=3),
+    "stale of no size": entry(stale=[[".txt", None]]),
 }
 
 
@@ -228,6 +238,13 @@ def test_stale_journal_of_a_finished_write_goes(tmp_path):
     fill(tmp_path, dict(OLD, **{"net.darkprune-journal": entry()}))
     assert recover(str(tmp_path / "net")) == "finished writing {}, which had been interrupted".format(tmp_path / "net")
     assert state(tmp_path) == OLD
+
+
+def test_what_is_stale_goes_only_if_it_is_what_it_was(tmp_path):
+    fill(tmp_path, dict(OLD, **{"net.a": b"1234", "net.b": b"123", "other.a": b"1234"}))
+    fill(tmp_path, {"net.darkprune-journal": entry(stale=[[".a", 4], [".b", 4], [".c", 4]])})
+    assert recover(str(tmp_path / "net")).startswith("finished writing")
+    assert state(tmp_path) == dict(OLD, **{"net.b": b"123", "other.a": b"1234"})
 
 
 # ---- other programs

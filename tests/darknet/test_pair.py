@@ -11,7 +11,7 @@ from darkprune.darknet import journal
 from darkprune.darknet.journal import recover
 from darkprune.darknet.pair import PairWriter
 from darkprune.errors import OutputError
-from pairs import NEW, OLD, failing, fill, state, write
+from pairs import BARE, NEW, OLD, PLAN, failing, fill, state, write
 
 # ---- without accidents
 
@@ -21,6 +21,24 @@ def test_writes_all_files_and_nothing_else(tmp_path, before):
     fill(tmp_path, before)
     write(str(tmp_path / "net"))
     assert state(tmp_path) == NEW
+
+
+@pytest.mark.parametrize("before", [{}, OLD, BARE], ids=["new", "overwrite", "overwrite without plan"])
+def test_an_old_plan_goes_with_its_pair(tmp_path, before):
+    fill(tmp_path, dict(before, **{"other.plan.json": b"keep"}))
+    write(str(tmp_path / "net"), plan=False)
+    assert state(tmp_path) == dict(BARE, **{"other.plan.json": b"keep"})
+
+
+def test_an_old_plan_stays_without_overwrite_or_as_an_input(tmp_path):
+    fill(tmp_path, {"net" + PLAN: b"old plan"})
+    with pytest.raises(OutputError) as caught:
+        write(str(tmp_path / "net"), overwrite=False, plan=False)
+    text = "{}: error: this file exists\nhint: --overwrite removes it"
+    assert str(caught.value) == text.format(tmp_path / ("net" + PLAN))
+    with pytest.raises(OutputError, match="would replace the input"):
+        write(str(tmp_path / "net"), inputs=[str(tmp_path / ("net" + PLAN))], plan=False)
+    assert state(tmp_path) == {"net" + PLAN: b"old plan"}
 
 
 def test_prefix_without_folder(tmp_path, monkeypatch):
@@ -182,12 +200,13 @@ def test_full_disk(tmp_path, monkeypatch):
     assert state(tmp_path) == OLD
 
 
+@pytest.mark.parametrize("new", [NEW, BARE], ids=["plan", "no plan"])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=["io", "ctrl-c"])
-def test_failure_at_every_step(tmp_path, monkeypatch, error, lasting):
+def test_failure_at_every_step(tmp_path, monkeypatch, error, lasting, new):
     (tmp_path / "count").mkdir()
     fill(tmp_path / "count", OLD)
-    steps = steps_of(lambda: write(str(tmp_path / "count/net")), monkeypatch)
+    steps = steps_of(lambda: write(str(tmp_path / "count/net"), plan=new is NEW), monkeypatch)
     for count in range(len(steps)):
         folder = tmp_path / str(count)
         folder.mkdir()
@@ -195,9 +214,9 @@ def test_failure_at_every_step(tmp_path, monkeypatch, error, lasting):
         with monkeypatch.context() as patch:
             patch.setattr(journal, "step", failing(count, error, lasting))
             with pytest.raises((OSError, OutputError, KeyboardInterrupt)):
-                write(str(folder / "net"))
+                write(str(folder / "net"), plan=new is NEW)
         if lasting:
             recover(str(folder / "net"))
         left = state(folder)
-        assert left in (OLD, NEW), steps[count]
-        assert (left == NEW) == (count > steps.index(".weights in")), steps[count]
+        assert left in (OLD, new), steps[count]
+        assert (left == new) == (count > steps.index(".weights in")), steps[count]
