@@ -2,7 +2,7 @@
 
 import re
 from difflib import get_close_matches
-from typing import List, Sequence, Set, Tuple, Union
+from typing import Sequence, Set, Tuple, Union
 
 from darkprune.darknet.values import strip
 from darkprune.edit.rederive import rederive, stands
@@ -18,8 +18,8 @@ _FLOAT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _KINDS = {  # kind -> what it looks like, and its name
     "int": (_INT, "a whole number"),
     "float": (_FLOAT, "a number"),
-    "ints": (r"{0}(?:,{0})*".format(_INT), "whole numbers with commas between"),
-    "floats": (r"{0}(?:,{0})*".format(_FLOAT), "numbers with commas between"),
+    "ints": (r"{0}(?:,{0})*".format(_INT), "whole numbers"),
+    "floats": (r"{0}(?:,{0})*".format(_FLOAT), "numbers"),
 }
 _SIZES = ("width", "height")
 
@@ -103,10 +103,8 @@ def _require_free(net: Net, target: Configured, key: str) -> None:
     if target is net.config and key in _SIZES:
         raise UsageError("{} of [net] is an input size".format(key), target.place(key), "use --{} N".format(key))
     if isinstance(target, Layer) and key == "classes" and target.op.head_channels(target):
-        raise UsageError("classes of [{}] decides its filters too".format(target.type), target.place(key), _CLASSES)
-
-
-_CLASSES = "use --classes N, for all heads"
+        cause = "classes of [{}] takes other filters in the layer before".format(target.type)
+        raise UsageError(cause, target.place(key), "use --classes N, for all heads")
 
 
 def _require_kind(target: Configured, key: str, value: str) -> None:
@@ -117,12 +115,7 @@ def _require_kind(target: Configured, key: str, value: str) -> None:
         kind = "floats" if text is not None and re.match(_KINDS["floats"][0] + r"\Z", text) else None
     if kind in _KINDS and not re.match("(?:{})\\Z".format(_KINDS[kind][0]), value):
         raise CfgError(
-            "{} of [{}] is {}, not {!r}".format(key, target.type, _KINDS[kind][1], value),
+            "{} of [{}] takes {}, not {!r}".format(key, target.type, _KINDS[kind][1], value),
             target.place(key),
-            "Darknet would read it as {}".format(_read_as(value)),
+            "Darknet would not refuse it, but read another number",
         )
-
-
-def _read_as(value: str) -> str:
-    found: List[str] = re.findall("^" + _FLOAT, value)
-    return found[0] if found else "0"
