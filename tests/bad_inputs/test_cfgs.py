@@ -61,6 +61,7 @@ def test_cfg(name, folder, capsys):
     for argv in (
         ["inspect", name + ".cfg"],
         ["prune", name + ".cfg", "good.weights", "-o", "out", "--channels", "0.5"],
+        ["edit", name + ".cfg", "good.weights", "-o", "out", "--seen", "1"],
     ):
         check(argv, expected, folder, capsys)
     check(["verify", name + ".cfg", "good.weights", "--runners", "numpy,darknet"], expected, folder, capsys)
