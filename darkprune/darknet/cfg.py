@@ -224,16 +224,25 @@ def _key(line: str) -> Optional[str]:
 
 def _value_span(line: str) -> Tuple[int, int]:
     """Start and end of the value in an option line, a comment behind it left out."""
-    found = re.match(r"[^=]*=?[ \t]*([^#;]*?)\s*(?:[#;].*)?$", line.rstrip("\r\n"), re.S)
-    if found is None or not found.group(1):
+    found = _value(line)
+    if found is None:
         text = line.rstrip()
         return len(line) - len(line.lstrip()), max(len(text), 1)
-    return found.start(1), found.end(1)
+    return found
+
+
+def _value(line: str) -> Optional[Tuple[int, int]]:
+    found = re.match(r"[^=]*=?[ \t]*([^#;]*?)\s*(?:[#;].*)?$", line.rstrip("\r\n"), re.S)
+    return (found.start(1), found.end(1)) if found is not None and found.group(1) else None
 
 
 def _with_value(line: str, value: Optional[str]) -> str:
-    start, end = _value_span(line)
-    return line[:start] + str(value) + line[end:]
+    found = _value(line)
+    if found is None:  # `key=`, which readers skip, or `key`
+        text = line.rstrip()
+        end = line.find("=") + 1 or len(text)
+        return line[:end] + ("" if "=" in line else "=") + str(value) + line[end:]
+    return line[: found[0]] + str(value) + line[found[1] :]
 
 
 def _append(body: List[str], header: str, new: Sequence[str]) -> None:

@@ -33,12 +33,12 @@ def set_options(net: Net, settings: Sequence[Setting]) -> Net:
     GraphError where the edges or the arrays would no longer be those of the net.
     """
     new = net.copy()
-    done: Set[Tuple[str, str]] = set()
+    done: Set[Tuple[int, str]] = set()
     for where, key, value in settings:
         target, key, value = _target(new, where), strip(key), _plain(where, key, value)
-        if (str(where), key) in done:
+        if (id(target), key) in done:
             raise UsageError("{} of {} is set twice".format(key, where), hint="set it once")
-        done.add((str(where), key))
+        done.add((id(target), key))
         _require_own(target, key)
         _require_free(new, target, key)
         _require_kind(target, key, value)

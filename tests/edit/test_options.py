@@ -252,9 +252,22 @@ def test_an_option_is_set_once(tmp_path):
     with pytest.raises(DarkpruneError) as caught:
         set_options(pair(tmp_path), [("net", "batch", "1"), ("net", "batch ", "2")])
     assert str(caught.value) == "error: batch of net is set twice\nhint: set it once"
+    with pytest.raises(DarkpruneError, match="pad of 00 is set twice"):
+        set_options(pair(tmp_path), [(0, "pad", "1"), ("00", "pad", "1")])
 
 
 def test_a_trailing_comment_stays(tmp_path):
     text = cfg(section("maxpool", size=2, stride="2 # half"), conv(8))
     written(set_options(pair(tmp_path, text), [(0, "size", "3"), (0, "stride", "1")]), tmp_path)
     assert changes(tmp_path) == [("size=2", "size=3"), ("stride=2 # half", "stride=1 # half")]
+
+
+@pytest.mark.parametrize(
+    "line, after",
+    [("batch=", "batch=4"), (" batch =  ", " batch =4  "), ("batch= # 8", "batch=4 # 8"), ("batch", "batch=4")],
+)
+def test_a_line_without_a_value_gets_one(tmp_path, line, after):
+    net = pair(tmp_path, DETECTOR.replace("batch=8", line))
+    again = written(set_options(net, [("net", "batch", "4")]), tmp_path)
+    assert changes(tmp_path) == [(line, after)]
+    assert again.config.text("batch").startswith("4")
