@@ -8,7 +8,7 @@ import argparse
 import json
 from typing import Any, Dict, List, Tuple
 
-from darkprune.cli.common import add_common, comparison, grouped, notice_texts, print_json, warn, write
+from darkprune.cli.common import add_common, comparison, grouped, notice_texts, print_json, table, warn, write
 from darkprune.darknet.pair import write_file
 from darkprune.errors import Notice, UsageError
 from darkprune.graph.build import load, totals
