@@ -6,7 +6,7 @@ keeps its cfg, the removed filters are zeros in its weights, and the arithmetic 
 
 import os
 import tempfile
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from darkprune.graph.net import Net
 from darkprune.graph.save import save
 from darkprune.prune.masked import maskable, masked
 from darkprune.prune.plan import Plan
-from darkprune.verify import NOISE, SURGERY, Check, check, heads, moved, numbering, refused
+from darkprune.verify import SURGERY, Check, allow_noise, check, heads, moved, numbering, refused
 
 NAME = "masked"
 
@@ -55,29 +55,34 @@ def compare_masked(net: Net, pruned: Net, plan: Plan, runners: Sequence[str], ba
 def _judge(runner: str, prefix: str, net: Net, pruned: Net, plan: Plan, batch: np.ndarray, found: Judgement) -> None:
     assert pruned.source is not None
     numbers, indices = numbering(net, pruned, plan), heads(pruned)
+    layers = [numbers[i] for i in indices]
     reader = open_runner(runner, prefix + ".cfg", prefix + ".weights")
+    other = open_runner(runner, pruned.document.path, pruned.source.path)
     why = misread(net, reader.dialect)
-    if why is None:
-        try:
-            with reader:
-                first, second = [reader.infer(x, [numbers[i] for i in indices]) for x in (batch, moved(batch))]
-        except MissingDependency:
-            raise
-        except DarkpruneError as error:
-            why = error.message
+    try:
+        expected = reader.infer(batch, layers) if why is None else {}
+    except MissingDependency:
+        raise
+    except DarkpruneError as error:
+        why = error.message
     if why is not None:
         found.not_judged.append((runner, why))
         return
     try:
-        with open_runner(runner, pruned.document.path, pruned.source.path) as other:
-            seen = other.infer(batch, indices)
+        seen = other.infer(batch, indices)
     except DarkpruneError as error:
         found.checks.append(refused(runner, error))
         return
-    for index in indices:
-        expected = first[numbers[index]]
-        noise = check("noise", runner, index, expected, second[numbers[index]], 0.0).max_error
-        found.checks.append(check(NAME, runner, index, expected, seen[index], max(SURGERY, NOISE * noise)))
+    finally:
+        other.close()
+
+    def noise() -> Dict[int, float]:
+        again = reader.infer(moved(batch), layers)
+        return {i: check("noise", runner, i, expected[n], again[n], 0.0).max_error for i, n in zip(indices, layers)}
+
+    checks = [check(NAME, runner, i, expected[numbers[i]], seen[i], SURGERY) for i in indices]
+    found.checks.extend(allow_noise(checks, noise))
+    reader.close()
 
 
 def misread(net: Net, dialect: str) -> Optional[str]:

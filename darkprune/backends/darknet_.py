@@ -87,17 +87,19 @@ class DarknetRunner(Runner):
         library = find_library()
         stored = WeightsFile(self.weights).floats
         with tempfile.TemporaryDirectory(prefix="darkprune-") as folder:
-            needed = _work("check", library, self.cfg, self.weights, folder, self.timeout).done["floats"]
-        if needed > stored:  # Darknet would not say so: the missing arrays keep their random initial values
+            self._require(stored, _work("check", library, self.cfg, self.weights, folder, self.timeout))
+        self._library = library
+
+    def _require(self, stored: int, ended: _Ended) -> None:
+        if ended.done["floats"] > stored:  # Darknet would not say so: what is missing keeps its random initial values
             raise VerifyError(
-                "the real Darknet reads {} floats for this cfg, the file holds {}".format(needed, stored),
+                "the real Darknet reads {} floats for this cfg, the file holds {}".format(ended.done["floats"], stored),
                 place(self.weights),
                 "these weights belong to another cfg, or the file was cut",
             )
-        self._library = library
 
     def infer(self, batch: np.ndarray, layers: Optional[Iterable[int]] = None) -> Dict[int, np.ndarray]:
-        """The outputs of `layers` for a batch.
+        """The outputs of `layers` for a batch; a runner that was not opened learns here whether Darknet takes the pair.
 
         Args:
             batch: float32 [N, C, H, W] of the cfg's size.
@@ -109,16 +111,16 @@ class DarknetRunner(Runner):
 
         Raises:
             Unsupported: Darknet gives no output of such a layer.
-            VerifyError: Darknet fails on this batch.
+            MissingDependency, VerifyError: as `open`; Darknet fails on this batch.
         """
-        if self._library is None:
-            self.open()
+        library, stored = self._library or find_library(), WeightsFile(self.weights).floats
         wanted = None if layers is None else [int(layer) for layer in layers]
         with tempfile.TemporaryDirectory(prefix="darkprune-") as folder:
             np.save(os.path.join(folder, "batch.npy"), np.ascontiguousarray(batch, np.float32), allow_pickle=False)
             with open(os.path.join(folder, "layers.json"), "w") as stream:
                 json.dump(wanted, stream)
-            ended = _work("run", str(self._library), self.cfg, self.weights, folder, self.timeout)
+            ended = _work("run", library, self.cfg, self.weights, folder, self.timeout)
+            self._require(stored, ended)
             names = {layer: "output_{}.npy".format(layer) for layer in ended.done["written"]}
             last = _output_layer(ended.log)
             if last is not None and (wanted is None or last in wanted) and ended.done["final"]:

@@ -2,9 +2,9 @@
 
     python -m darkprune.backends.darknet_worker TASK LIBRARY CFG WEIGHTS FOLDER
 
-TASK is `table` (load only), `check` (load, and count the floats the net takes) or `run` (FOLDER/batch.npy through
-the net). WEIGHTS may be empty for `table`. What it finds lies in FOLDER: output_LAYER.npy, final.npy, and last of
-all done.json - Darknet ends with status 0 on a file it cannot open, so that the status alone proves nothing.
+TASK is `table` (load only), `check` (load, and count the floats the net takes) or `run` (the same, and FOLDER/batch.npy
+through the net). WEIGHTS may be empty for `table`. What it finds lies in FOLDER: output_LAYER.npy, final.npy, and last
+of all done.json - Darknet ends with status 0 on a file it cannot open, so that the status alone proves nothing.
 """
 
 import ctypes
@@ -140,7 +140,8 @@ def work(task: str, library_path: str, cfg: str, weights: str, folder: str) -> D
         with open(os.path.join(folder, "layers.json")) as stream:
             layers = json.load(stream)
         written = predict(library, net, batch, layers, folder)
-        return {"written": written, "final": os.path.isfile(os.path.join(folder, "final.npy"))}
+        final = os.path.isfile(os.path.join(folder, "final.npy"))
+        return {"written": written, "final": final, "floats": count_floats(library, net, folder)}
     return {}
 
 

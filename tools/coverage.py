@@ -1,0 +1,304 @@
+"""Prunes every convolutional cfg at hand at random, and checks all that is promised about the results.
+
+    python tools/coverage.py [--nets NAME,...] [--jobs 2] [--write]
+
+Seeded random weights (tools/make_weights.py, a quarter of the channels dead), half of the channel sets removed with
+`--absorb none` and `exact`; where there are shortcut blocks, half of those as well in another run with `exact`.
+Width and height are the smallest that give every layer a map of its kind. For each result: verify's contract behind
+every layer to 1e-4; the masked original against it in OpenCV and in Darknet (darkprune/judge.py); and the written pair
+in each reader that takes the unpruned original. Rows are kept in build/coverage until the code or the cfg changes.
+Exit status 1 where a check failed or a net could not be checked.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+if __name__ == "__main__":  # each process computes with one thread: numpy reads this when it is imported
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import coverage_table  # noqa: E402
+import numpy as np  # noqa: E402
+from make_weights import make  # noqa: E402
+
+from darkprune.backends.registry import open_runner  # noqa: E402
+from darkprune.darknet.dialect import DEFAULT  # noqa: E402
+from darkprune.errors import DarkpruneError, MissingDependency, UsageError  # noqa: E402
+from darkprune.graph.build import load  # noqa: E402
+from darkprune.graph.channels import Channels  # noqa: E402
+from darkprune.graph.save import save  # noqa: E402
+from darkprune.graph.write import cfg_bytes  # noqa: E402
+from darkprune.judge import compare_masked, misread  # noqa: E402
+from darkprune.prune.blocks import find_blocks  # noqa: E402
+from darkprune.prune.pipeline import prune  # noqa: E402
+from darkprune.verify import compare_reader, compare_surgery, test_batch  # noqa: E402
+
+SHARED = os.path.join(ROOT, os.environ.get("DARKPRUNE_SHARED", os.path.join("..", "shared")))
+DEBIAN = "/usr/share/darknet/cfg"
+FOLDERS = (  # name in the table, folder, the dialect its cfgs are written in
+    ("own", os.path.join(ROOT, "cfg"), DEFAULT),
+    ("AlexeyAB", os.path.join(SHARED, "cfgs", "alexeyab"), DEFAULT),
+    ("models", os.path.join(SHARED, "models"), DEFAULT),
+    ("Debian", DEBIAN, "pjreddie"),
+)
+CACHE = os.path.join(ROOT, "build", "coverage")
+READERS = ("opencv", "darknet")
+SIDES = (8, 12, 16, 19, 24, 28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+
+
+def nets():
+    """(name, path, dialect) of every cfg, in order."""
+    found = []
+    for label, top, dialect in FOLDERS:
+        for folder, _, files in sorted(os.walk(top)):
+            for file in sorted(f for f in files if f.endswith(".cfg")):
+                inside = os.path.relpath(os.path.join(folder, file[:-4]), top)
+                found.append(("{}/{}".format(label, inside), os.path.join(folder, file), dialect))
+    return found
+
+
+# ---- a smaller image
+
+
+def shrunk(path, dialect):
+    """The net of a cfg at the smallest size at which every layer has a map of the same kind as before."""
+    original = load(path, None, dialect)
+    for side in SIDES:
+        for more in (side // 2, side, 0):
+            small = resized(original, side + more, side)
+            if small is not None and side <= original.input.shape.h:
+                return small
+    return original
+
+
+def resized(original, width, height):
+    """The net at another size, with its crop as much smaller; None where a layer does not have what it had."""
+    net = original.copy()
+    before = {"width": net.config["width"], "height": net.config["height"]}
+    for key, size in (("width", width), ("height", height)):
+        net.config.set(key, size)
+        for layer in net.layers:
+            if layer.text("crop_" + key) is not None:
+                margin = before[key] - layer["crop_" + key]
+                layer.set("crop_" + key, size)
+                net.config.set(key, size + margin)
+    try:
+        net.check()
+    except (DarkpruneError, ValueError):
+        return None
+    return net if all(alike(a, b) for a, b in zip(original.layers, net.layers)) else None
+
+
+def alike(one, other):
+    """Whether a layer has maps of at least 2 x 2 where it had maps, and sources of equal size where they were equal."""
+    if (one.shape.c, one.shape.w > 1) != (other.shape.c, other.shape.w > 1) or one.shape.h > 1 and other.shape.h < 2:
+        return False
+    sizes = [[(x.shape.w, x.shape.h) for x in layer.inputs] for layer in (one, other)]
+    return [[a == b for a in size for b in size] for size in sizes[:1]] == [
+        [a == b for a in size for b in size] for size in sizes[1:]
+    ]
+
+
+# ---- one net
+
+
+def row_of(name, path, dialect):
+    """All checks of one net: a dict for the table. Whatever goes wrong is named in its `failures`."""
+    start = time.time()
+    row = {"net": name, "runs": [], "faults": {}, "failures": [], "remarks": []}
+    try:
+        with tempfile.TemporaryDirectory(prefix="coverage-") as folder:
+            Case(row, folder, path, dialect).run()
+    except MissingDependency:
+        raise
+    except Exception as error:  # the table names every net, also one that cannot be checked
+        line = traceback.extract_tb(sys.exc_info()[2])[-1]
+        where = "{}:{}".format(os.path.basename(line[0]), line[1])
+        text = error.message if isinstance(error, DarkpruneError) else "{} at {}".format(error, where)
+        row["failures"].append("{}: {}".format(type(error).__name__, text))
+    row["seconds"] = round(time.time() - start, 1)
+    return row
+
+
+class Case:
+    """One cfg in a folder of its own."""
+
+    def __init__(self, row, folder, path, dialect):
+        self.row, self.dialect = row, dialect
+        self.cfg, self.weights, self.out = [os.path.join(folder, n) for n in ("net.cfg", "net.weights", "out")]
+        small = shrunk(path, dialect)
+        with open(self.cfg, "wb") as stream:
+            stream.write(cfg_bytes(small))
+        row["size"] = "{} x {}".format(small.input.shape.w, small.input.shape.h)
+        row["layers"] = len(small.layers)
+
+    def run(self):
+        make(self.cfg, self.weights, seed=7, dead=0.25, dialect=self.dialect)
+        self.net = load(self.cfg, self.weights, self.dialect)
+        self.batch, self.sets = test_batch(self.net), Channels(self.net)
+        filters = (self.sets.filters > 0) & (self.sets.pinned < 0)
+        self.row["sets"] = int(np.count_nonzero(filters))
+        self.score = "gamma" if self.sets.scored[filters].all() else "l2"
+        takers = [reader for reader in READERS if self.takes(reader)]
+        blocks = len([b for b in find_blocks(self.net) if b.obstacle is None or b.forcible])
+        self.row["blocks"] = blocks
+        for mode, count in (("none", 0), ("exact", 0), ("exact", max(1, blocks // 2)))[: 3 if blocks else 2]:
+            self.prune(mode, count, takers)
+
+    def takes(self, reader):
+        """Whether a reader computes the original as it is meant; else the row names the reader's fault."""
+        dialect = open_runner(reader, self.cfg, self.weights).dialect
+        why = misread(self.net, dialect)
+        if why is None:
+            failed = self.read(reader, self.cfg, self.weights)
+            why = failed[0] if failed else None
+        if why is not None:
+            self.row["faults"][reader] = why
+        return why is None
+
+    def read(self, reader, cfg, weights):
+        """What is wrong with a pair in a reader: nothing, or texts."""
+        runner = open_runner(reader, cfg, weights)
+        try:
+            checks = compare_reader(load(cfg, weights, runner.dialect), runner, self.batch)
+        except MissingDependency:
+            raise
+        except DarkpruneError as error:
+            return [error.message]
+        return ["{} differs by {:.1e} at layer {}".format(reader, c.max_error, c.layer) for c in checks if not c.ok]
+
+    def prune(self, mode, blocks, takers):
+        """One pruning and its checks, recorded in the row."""
+        result = self.pruned(mode, blocks)
+        if result is None:
+            return
+        plan = result.plan
+        save(result.net, self.out, overwrite=True, plan=plan)
+        pruned = load(self.out + ".cfg", self.out + ".weights", self.dialect)
+        checks = compare_surgery(self.net, pruned, plan, self.batch)
+        run = {"mode": mode, "blocks": len(plan.removed_blocks), "sets": self.count(plan)}
+        run["layers"], run["ok"] = len(checks), sum(c.ok for c in checks)
+        run["worst"] = max(c.max_error for c in checks)
+        self.row["runs"].append(run)
+        told = "{}{}: ".format(mode, " with blocks" if blocks else "")
+        self.row["failures"] += [
+            told + "layer {} differs by {:.1e}, {:.1e} allowed".format(c.layer, c.max_error, c.tolerance)
+            for c in [c for c in checks if not c.ok][:1]
+        ]
+        self.judge(run, told, pruned, plan, takers)
+        run["readers"] = {}
+        for reader in takers:
+            failed = self.read(reader, self.out + ".cfg", self.out + ".weights")
+            run["readers"][reader] = not failed
+            self.row["failures"] += [told + text for text in failed[:1]]
+
+    def pruned(self, mode, blocks):
+        """The result with as many of `blocks` as can go; None where blocks were asked for and none can."""
+        for count in range(blocks, -1 if blocks == 0 else 0, -1):
+            try:
+                return prune(self.net, channels=0.5, blocks=count, absorb=mode, score=self.score, force=True)
+            except UsageError as error:
+                if "shortcut blocks were asked for" not in error.message:
+                    raise
+        self.row["remarks"].append("no shortcut block can go with " + mode)
+        return None
+
+    def judge(self, run, told, pruned, plan, takers):
+        found = compare_masked(self.net, pruned, plan, takers, self.batch)
+        run["judge"] = {}
+        for check in found.checks:
+            run["judge"][check.runner] = run["judge"].get(check.runner, True) and check.ok
+            if not check.ok:
+                text = "the judge in {} finds {:.1e} at layer {}".format(check.runner, check.max_error, check.layer)
+                self.row["failures"].append(told + text)
+        for _, why in found.not_judged[:1]:
+            self.row["remarks"].append("not judged ({}): {}".format(told[:-2], why))
+
+    def count(self, plan):
+        """The number of channel sets that a plan removes, without constants that stay or were added."""
+        outputs, labels = self.sets.outputs, []
+        for index, places in plan.removed_channels.items():
+            labels.append(outputs[index][[k for k in places if k < outputs[index].size]])
+        return int(np.unique(self.sets.sets[np.concatenate(labels)]).size) if labels else 0
+
+
+# ---- all nets
+
+
+def digest(path):
+    """A name for what a row depends on: the cfg and all code."""
+    code = hashlib.sha256()
+    files = [path] + [os.path.join(ROOT, "tools", name) for name in ("coverage.py", "make_weights.py")]
+    for folder, _, names in sorted(os.walk(os.path.join(ROOT, "darkprune"))):
+        files += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
+    for name in files:
+        with open(name, "rb") as stream:
+            code.update(hashlib.sha256(stream.read()).digest())
+    return code.hexdigest()
+
+
+def cached(job):
+    """The row of (name, path, dialect): the kept one, or a new one that is kept if the run is cut short."""
+    kept, key = os.path.join(CACHE, re.sub(r"\W+", "-", job[0]) + ".json"), digest(job[1])
+    if os.path.exists(kept):
+        with open(kept) as stream:
+            row = json.load(stream)
+        if row.get("key") == key and not row["failures"]:
+            return row
+    row = dict(row_of(*job), key=key)
+    with open(kept + ".tmp", "w") as stream:
+        json.dump(row, stream, indent=1, sort_keys=True)
+    os.replace(kept + ".tmp", kept)
+    return row
+
+
+def sorted_out(chosen):
+    """(jobs, the smallest first; the cfgs that are not convolutional, as (name, why))."""
+    jobs, others = [], []
+    for name, path, dialect in chosen:
+        net = load(path, None, dialect)
+        if any(layer.op.convolution for layer in net.layers):
+            jobs.append((net.count_parameters(), (name, path, dialect)))
+        else:
+            kinds = sorted({layer.type for layer in net.layers if layer.params or layer.op.parameters(layer)})
+            others.append((name, " and ".join("[{}]".format(kind) for kind in kinds)))
+    return [job for _, job in sorted(jobs, key=lambda j: j[0])], others
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default="", help="comma list of names, or of parts of names")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="write docs/coverage.md")
+    arguments = parser.parse_args()
+    words = [word for word in arguments.nets.split(",") if word]
+    chosen = [net for net in nets() if not words or any(word in net[0] for word in words)]
+    jobs, others = sorted_out(chosen)
+    os.makedirs(CACHE, exist_ok=True)
+    rows = []
+    from multiprocessing import Pool
+
+    with Pool(arguments.jobs, maxtasksperchild=1) as pool:
+        for row in pool.imap_unordered(cached, jobs):
+            rows.append(row)
+            sys.stderr.write(coverage_table.line(row) + "\n")
+    order = [name for name, _, _ in chosen]
+    rows.sort(key=lambda r: order.index(r["net"]))
+    text = coverage_table.document(rows, others, __doc__)
+    sys.stdout.write(text)
+    if arguments.write:
+        with open(os.path.join(ROOT, "docs", "coverage.md"), "w", encoding="utf-8") as stream:
+            stream.write(text)
+    return 1 if any(row["failures"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
