@@ -13,6 +13,7 @@ Exit status 1 where a check failed or a net could not be checked.
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import sys
@@ -25,12 +26,13 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 if __name__ == "__main__":  # each process computes with one thread: numpy reads this when it is imported
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
+import coverage_nets  # noqa: E402
 import coverage_table  # noqa: E402
 import numpy as np  # noqa: E402
 from make_weights import make  # noqa: E402
 
+from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
 from darkprune.backends.registry import open_runner  # noqa: E402
-from darkprune.darknet.dialect import DEFAULT  # noqa: E402
 from darkprune.errors import DarkpruneError, MissingDependency, UsageError  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
 from darkprune.graph.channels import Channels  # noqa: E402
@@ -39,72 +41,11 @@ from darkprune.graph.write import cfg_bytes  # noqa: E402
 from darkprune.judge import compare_masked, misread  # noqa: E402
 from darkprune.prune.blocks import find_blocks  # noqa: E402
 from darkprune.prune.pipeline import prune  # noqa: E402
-from darkprune.verify import compare_reader, compare_surgery, test_batch  # noqa: E402
+from darkprune.verify import READERS as READERS_AGREE  # noqa: E402
+from darkprune.verify import check, compare_surgery, heads, test_batch  # noqa: E402
 
-SHARED = os.path.join(ROOT, os.environ.get("DARKPRUNE_SHARED", os.path.join("..", "shared")))
-DEBIAN = "/usr/share/darknet/cfg"
-FOLDERS = (  # name in the table, folder, the dialect its cfgs are written in
-    ("own", os.path.join(ROOT, "cfg"), DEFAULT),
-    ("AlexeyAB", os.path.join(SHARED, "cfgs", "alexeyab"), DEFAULT),
-    ("models", os.path.join(SHARED, "models"), DEFAULT),
-    ("Debian", DEBIAN, "pjreddie"),
-)
 CACHE = os.path.join(ROOT, "build", "coverage")
 READERS = ("opencv", "darknet")
-SIDES = (8, 12, 16, 19, 24, 28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
-
-
-def nets():
-    """(name, path, dialect) of every cfg, in order."""
-    found = []
-    for label, top, dialect in FOLDERS:
-        for folder, _, files in sorted(os.walk(top)):
-            for file in sorted(f for f in files if f.endswith(".cfg")):
-                inside = os.path.relpath(os.path.join(folder, file[:-4]), top)
-                found.append(("{}/{}".format(label, inside), os.path.join(folder, file), dialect))
-    return found
-
-
-# ---- a smaller image
-
-
-def shrunk(path, dialect):
-    """The net of a cfg at the smallest size at which every layer has a map of the same kind as before."""
-    original = load(path, None, dialect)
-    for side in SIDES:
-        for more in (side // 2, side, 0):
-            small = resized(original, side + more, side)
-            if small is not None and side <= original.input.shape.h:
-                return small
-    return original
-
-
-def resized(original, width, height):
-    """The net at another size, with its crop as much smaller; None where a layer does not have what it had."""
-    net = original.copy()
-    before = {"width": net.config["width"], "height": net.config["height"]}
-    for key, size in (("width", width), ("height", height)):
-        net.config.set(key, size)
-        for layer in net.layers:
-            if layer.text("crop_" + key) is not None:
-                margin = before[key] - layer["crop_" + key]
-                layer.set("crop_" + key, size)
-                net.config.set(key, size + margin)
-    try:
-        net.check()
-    except (DarkpruneError, ValueError):
-        return None
-    return net if all(alike(a, b) for a, b in zip(original.layers, net.layers)) else None
-
-
-def alike(one, other):
-    """Whether a layer has maps of at least 2 x 2 where it had maps, and sources of equal size where they were equal."""
-    if (one.shape.c, one.shape.w > 1) != (other.shape.c, other.shape.w > 1) or one.shape.h > 1 and other.shape.h < 2:
-        return False
-    sizes = [[(x.shape.w, x.shape.h) for x in layer.inputs] for layer in (one, other)]
-    return [[a == b for a in size for b in size] for size in sizes[:1]] == [
-        [a == b for a in size for b in size] for size in sizes[1:]
-    ]
 
 
 # ---- one net
@@ -134,7 +75,7 @@ class Case:
     def __init__(self, row, folder, path, dialect):
         self.row, self.dialect = row, dialect
         self.cfg, self.weights, self.out = [os.path.join(folder, n) for n in ("net.cfg", "net.weights", "out")]
-        small = shrunk(path, dialect)
+        small = coverage_nets.shrunk(path, dialect)
         with open(self.cfg, "wb") as stream:
             stream.write(cfg_bytes(small))
         row["size"] = "{} x {}".format(small.input.shape.w, small.input.shape.h)
@@ -165,14 +106,22 @@ class Case:
         return why is None
 
     def read(self, reader, cfg, weights):
-        """What is wrong with a pair in a reader: nothing, or texts."""
+        """What is wrong with a pair in a reader: nothing, or texts. What numpy cannot run is raised."""
         runner = open_runner(reader, cfg, weights)
         try:
-            checks = compare_reader(load(cfg, weights, runner.dialect), runner, self.batch)
+            own = load(cfg, weights, runner.dialect)
+        except DarkpruneError as error:
+            return [error.message]
+        expected = NumpyRunner(own).infer(self.batch, heads(own))
+        try:
+            found = runner.infer(self.batch, heads(own))
         except MissingDependency:
             raise
         except DarkpruneError as error:
             return [error.message]
+        finally:
+            runner.close()
+        checks = [check("", reader, i, y, found[i].reshape(y.shape), READERS_AGREE) for i, y in expected.items()]
         return ["{} differs by {:.1e} at layer {}".format(reader, c.max_error, c.layer) for c in checks if not c.ok]
 
     def prune(self, mode, blocks, takers):
@@ -214,10 +163,10 @@ class Case:
     def judge(self, run, told, pruned, plan, takers):
         found = compare_masked(self.net, pruned, plan, takers, self.batch)
         run["judge"] = {}
-        for check in found.checks:
-            run["judge"][check.runner] = run["judge"].get(check.runner, True) and check.ok
-            if not check.ok:
-                text = "the judge in {} finds {:.1e} at layer {}".format(check.runner, check.max_error, check.layer)
+        for c in found.checks:
+            run["judge"][c.runner] = run["judge"].get(c.runner, True) and c.ok
+            if not c.ok:
+                text = "the judge in {} finds {:.1e} at layer {}".format(c.runner, c.max_error, c.layer)
                 self.row["failures"].append(told + text)
         for _, why in found.not_judged[:1]:
             self.row["remarks"].append("not judged ({}): {}".format(told[:-2], why))
@@ -236,7 +185,9 @@ class Case:
 def digest(path):
     """A name for what a row depends on: the cfg and all code."""
     code = hashlib.sha256()
-    files = [path] + [os.path.join(ROOT, "tools", name) for name in ("coverage.py", "make_weights.py")]
+    files = [path] + [
+        os.path.join(ROOT, "tools", name) for name in ("coverage.py", "coverage_nets.py", "make_weights.py")
+    ]
     for folder, _, names in sorted(os.walk(os.path.join(ROOT, "darkprune"))):
         files += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
     for name in files:
@@ -260,19 +211,6 @@ def cached(job):
     return row
 
 
-def sorted_out(chosen):
-    """(jobs, the smallest first; the cfgs that are not convolutional, as (name, why))."""
-    jobs, others = [], []
-    for name, path, dialect in chosen:
-        net = load(path, None, dialect)
-        if any(layer.op.convolution for layer in net.layers):
-            jobs.append((net.count_parameters(), (name, path, dialect)))
-        else:
-            kinds = sorted({layer.type for layer in net.layers if layer.params or layer.op.parameters(layer)})
-            others.append((name, " and ".join("[{}]".format(kind) for kind in kinds)))
-    return [job for _, job in sorted(jobs, key=lambda j: j[0])], others
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default="", help="comma list of names, or of parts of names")
@@ -280,13 +218,11 @@ def main():
     parser.add_argument("--write", action="store_true", help="write docs/coverage.md")
     arguments = parser.parse_args()
     words = [word for word in arguments.nets.split(",") if word]
-    chosen = [net for net in nets() if not words or any(word in net[0] for word in words)]
-    jobs, others = sorted_out(chosen)
+    chosen = [net for net in coverage_nets.nets() if not words or any(word in net[0] for word in words)]
+    jobs, others = coverage_nets.sorted_out(chosen)
     os.makedirs(CACHE, exist_ok=True)
     rows = []
-    from multiprocessing import Pool
-
-    with Pool(arguments.jobs, maxtasksperchild=1) as pool:
+    with multiprocessing.Pool(arguments.jobs, maxtasksperchild=1) as pool:
         for row in pool.imap_unordered(cached, jobs):
             rows.append(row)
             sys.stderr.write(coverage_table.line(row) + "\n")

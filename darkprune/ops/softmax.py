@@ -45,6 +45,8 @@ class Softmax(Op):
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["groups"] != 1:
             yield Hazard("opencv", "groups", "refuses softmax in groups")
+        if layer["temperature"] != 1:
+            yield Hazard("opencv", "temperature", "ignores temperature")
         if layer.input_shape().area != 1:
             yield Hazard("opencv", None, "normalises over channels per position, Darknet over the whole image")
 

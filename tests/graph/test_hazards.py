@@ -69,6 +69,10 @@ CASES = {
         NET + CONV + YOLO + "anchors=1,2\n" + CONV,
         ("alexeyab", 20, "AlexeyAB's Darknet has numbers of its own behind the head, layer 2"),
     ),
+    "a softmax with a temperature": (
+        NET + CONV + "[avgpool]\n[softmax]\ntemperature=3\n",
+        ("opencv", 13, "OpenCV DNN ignores temperature"),
+    ),
     "a contrastive loss over nothing": (
         NET + CONV + "[contrastive]\n",
         ("alexeyab", 11, "AlexeyAB's Darknet crashes on [contrastive] without a yolo_layer"),
