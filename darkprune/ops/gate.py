@@ -1,10 +1,10 @@
 """[scale_channels] and [sam]: products of two layers (squeeze-and-excitation, spatial attention)."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 
-from darkprune.errors import GraphError
+from darkprune.errors import CfgError, GraphError
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, image, opt
 from darkprune.ops.common import activated, activation_hazards, activation_of
 
@@ -19,6 +19,13 @@ class Gate(Op):
 
     references = ("from",)
     readers = ("alexeyab", "opencv")
+
+    def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
+        numbers = Op.referenced(self, layer, key)
+        if len(numbers) != 1:
+            cause = "[{}] takes one layer, {} lists {}".format(layer.type, key, len(numbers))
+            raise CfgError(cause, layer.place(key), "leave one; readers take the first")
+        return numbers
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         if ins[0].size == ins[1].size:

@@ -6,7 +6,7 @@ removed channel stays as a constant channel, and the reader's weights for it car
 """
 
 import math
-from typing import Any, Callable, Dict, List, Set, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
 import numpy as np
 
@@ -17,7 +17,17 @@ from darkprune.graph.net import Net
 from darkprune.ops.activation_functions import inverse
 from darkprune.ops.base import Emission
 from darkprune.ops.common import activated
-from darkprune.prune.constant_readers import Carriers, Key, Reader, Sums, all_sums, audible, readers_of, served
+from darkprune.prune.constant_readers import (
+    Carriers,
+    Key,
+    Reader,
+    Sums,
+    all_sums,
+    audible,
+    readers_of,
+    served,
+    too_large,
+)
 from darkprune.prune.emission import Walk, joined, walk
 from darkprune.prune.gather_channels import Patch
 
@@ -147,7 +157,9 @@ class Absorption:
         if carrier is None:
             absorber = layer.op.absorber(layer)
             assert absorber is not None
-            self._add(layer, absorber.target, _adder(absorber.sign * total.sum(axis=1), self._fixed(layer, rows)))
+            self._add(
+                layer, absorber.target, _adder(layer, absorber.sign * total.sum(axis=1), self._fixed(layer, rows))
+            )
             return
         column = self._column(reader, carrier)
         value = joined(values, layer)[reader.columns][column]
@@ -157,7 +169,7 @@ class Absorption:
         carried[self._fixed(layer, rows)] = 0
         filters = self._positions(layer, "out", rows)
         place = self._positions(layer, "in", reader.columns.start + column)
-        self._add(layer, "weights", _column_setter(filters, int(place), carried))
+        self._add(layer, "weights", _column_setter(filters, int(place), _float32(layer, carried)))
 
     def _column(self, reader: Reader, carrier: int) -> int:
         """The reader's column where it gets the constant of the set `carrier`."""
@@ -218,15 +230,23 @@ def _silencer(columns: np.ndarray, groups: int) -> Patch:
 def _column_setter(rows: np.ndarray, column: int, values: np.ndarray) -> Patch:
     def patch(array: np.ndarray) -> np.ndarray:
         place = column % array.shape[1]  # of a grouped convolution, within its group
-        array[rows, place] = values.reshape(array[rows, place].shape).astype(np.float32)
+        array[rows, place] = values.reshape(array[rows, place].shape)
         return array
 
     return patch
 
 
-def _adder(amount: np.ndarray, fixed: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _adder(layer: Layer, amount: np.ndarray, fixed: np.ndarray) -> Patch:
     def patch(array: np.ndarray) -> np.ndarray:
-        moved = (array.astype(np.float64) + amount).astype(np.float32)
-        return np.where(fixed, array, moved)
+        return np.where(fixed, array, _float32(layer, array.astype(np.float64) + amount))
 
     return patch
+
+
+def _float32(layer: Layer, values: np.ndarray) -> np.ndarray:
+    """What `layer` takes over, as its file can hold it. Raises GraphError where that is not finite."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise too_large(layer)
+    return rounded

@@ -6,6 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
+from darkprune.errors import GraphError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
@@ -13,6 +14,7 @@ from darkprune.ops.activation_functions import inverse
 from darkprune.ops.base import Emission
 from darkprune.prune.emission import joined, walk
 
+THREADS = 2  # that share the sums
 AUDIBLE = 2.0**-10  # of what a constant was where it is emitted
 
 Key = Tuple[int, int]  # of a reader: its layer, and the number of its first input channel
@@ -194,28 +196,42 @@ def sums_of(weights: np.ndarray, job: Job) -> Sums:
 
 
 def all_sums(jobs: List[Job]) -> Dict[Key, Sums]:
-    """Reader -> `sums_of` each job. Two threads share the layers; each sum is one thread's own, so no bit depends on
-    that."""
+    """Reader -> `sums_of` each job. Threads share the layers; each sum is one thread's own, so no bit depends on that.
+
+    Raises GraphError where a sum is not finite: the weights are then of no use.
+    """
     sums: Dict[Key, Sums] = {}
     failed: List[Exception] = []
     layers = [list(group) for _, group in groupby(jobs, key=lambda job: job[0].layer.index)]
 
     def work(first: int) -> None:
         try:
-            for mine in layers[first::2]:
-                weights = mine[0][0].layer.array("weights")
-                for job in mine:
-                    sums[job[0].key] = sums_of(weights, job)
+            with np.errstate(over="ignore", invalid="ignore"):  # which each thread has to say for itself
+                for mine in layers[first::THREADS]:
+                    weights = mine[0][0].layer.array("weights")
+                    for job in mine:
+                        sums[job[0].key] = sums_of(weights, job)
         except Exception as error:  # raised again where it can be caught
             failed.append(error)
 
-    thread = threading.Thread(target=work, args=(1,))
-    thread.start()
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(1, THREADS)]
+    for thread in threads:
+        thread.start()
     work(0)
-    thread.join()
+    for thread in threads:
+        thread.join()
     if failed:
         raise failed[0]
+    for reader, _, _ in jobs:
+        if not np.isfinite(sums[reader.key].total).all():
+            raise too_large(reader.layer)
     return sums
+
+
+def too_large(layer: Layer) -> GraphError:
+    """The error to raise where a layer would have to take over more than float32 can say."""
+    cause = "the constants that layer {} [{}] would take over are too large for float32".format(layer.index, layer.type)
+    return GraphError(cause, layer.place(), "check the weights, or use --absorb none")
 
 
 def _fold(terms: np.ndarray) -> np.ndarray:

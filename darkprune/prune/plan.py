@@ -13,6 +13,7 @@ from darkprune.graph.net import Net
 FORMAT = "darkprune plan 1"
 MAX_BYTES = 64 << 20
 MODES = ("exact", "bias", "none")  # of absorbing
+MAX_ROUND = 1024  # channels
 _JSON = {str: "string", dict: "object", list: "array"}
 _FIELDS = (
     ("format", str),
@@ -141,6 +142,10 @@ def from_dict(fields: Any, path: str = "<plan>") -> Plan:
     if fields["options"].get("absorb", "exact") not in MODES:
         cause = '"absorb" is none of {} in "options"'.format(", ".join(MODES))
         raise PlanError(cause, place(path), "make the plan again")
+    step = fields["options"].get("round", 1)
+    if not _is_number(step) or not 1 <= step <= MAX_ROUND:
+        cause = '"round" is no number from 1 to {} in "options"'.format(MAX_ROUND)
+        raise PlanError(cause, place(path), "make the plan again")
     plan = Plan(fields["pair"], fields["dialect"], fields["options"])
     plan.where = place(path)
     plan.kept, plan.predicted = fields["kept"], fields["predicted"]
@@ -223,8 +228,6 @@ def _require_channels(plan: Plan, net: Net, index: int, channels: List[int]) -> 
     if index >= len(net.layers):
         raise PlanError("the net has no layer {}".format(index), plan.where, "make the plan again")
     width = net.layers[index].shape.channels
-    step = plan.options.get("round")
-    added = step if isinstance(step, int) and 1 <= step <= width + 1024 else 1
-    if channels and max(channels) >= width + added:
+    if channels and max(channels) >= width + plan.options.get("round", 1):
         cause = "the plan names channel {} of layer {}, which has {}".format(_short(max(channels)), index, width)
         raise PlanError(cause, plan.where, "make the plan again")

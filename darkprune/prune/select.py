@@ -10,6 +10,7 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.constant_readers import Carriers, Key, Reader, assign, audible, readers_of, usable_sets
 from darkprune.prune.emission import Walk, walk
+from darkprune.prune.plan import MAX_ROUND
 from darkprune.prune.score import set_scores
 
 Options = NamedTuple(
@@ -51,6 +52,7 @@ def check_options(options: Options) -> None:
             "give a fraction below 1, or a count",
         ),
         (options.round >= 1, "round must be at least 1", "1 rounds nothing, 8 keeps multiples of 8"),
+        (options.round <= MAX_ROUND, "round must be at most {}".format(MAX_ROUND), "8 keeps multiples of 8"),
         (
             options.absorb in ("exact", "bias", "none"),
             "unknown absorb mode {!r}".format(options.absorb),

@@ -70,6 +70,16 @@ def round_0(folder):
 
 @case(
     """\
+error: round must be at most 1024
+hint: 8 keeps multiples of 8
+"""
+)
+def round_huge(folder):
+    return PRUNE + ["--blocks", "1", "--round", "1000000000"]
+
+
+@case(
+    """\
 error: 4 shortcut blocks were asked for, 1 of 1 can go
 hint: ask for fewer
 """

@@ -139,6 +139,26 @@ def plan_with_an_unknown_absorb_mode(folder):
     return write_plan(folder, lambda p: p["options"].update(absorb="magic"))
 
 
+@case(
+    """\
+plan.json: error: "round" is no number from 1 to 1024 in "options"
+hint: make the plan again
+"""
+)
+def plan_with_a_word_for_the_rounding(folder):
+    return write_plan(folder, lambda p: p["options"].update(round="8"))
+
+
+@case(
+    """\
+plan.json: error: "round" is no number from 1 to 1024 in "options"
+hint: make the plan again
+"""
+)
+def plan_with_a_huge_rounding(folder):
+    return write_plan(folder, lambda p: p["options"].update(round=2**31))
+
+
 def test_no_case_is_lost():
     assert len(case) >= 13
 
