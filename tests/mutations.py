@@ -293,6 +293,7 @@ class Trial:
             for absorb in ("exact", "none"):
                 found = self.attempt("prune " + absorb, pruned, net, absorb)
                 if found is not None and absorb in written:
+                    self.attempt("apply", apply_plan, net, found.plan)
                     self.attempt("write", self.written, found.net, found.plan, dialect)
 
     def written(self, net, plan, dialect):

@@ -19,6 +19,7 @@ Activation = NamedTuple(
         ("couples_channels", bool),  # a channel's output depends on the other channels
         ("pjreddie", bool),  # known to that reader; it computes relu for any other name
         ("opencv", bool),  # OpenCV DNN loads it; any other name is a load error there
+        ("precise", Optional[Callable[[np.ndarray], np.ndarray]]),  # the same in float64, where float32 is not exact
     ],
 )
 
@@ -127,8 +128,18 @@ _FORMULAS = [
     ("normalize_channels_softmax_maxval", _normalize_channels_softmax_maxval, _FORKS),
 ]
 
+_TRANSCENDENTAL = ("logistic", "tanh", "swish", "mish", "elu", "selu", "gelu", "loggy") + tuple(
+    name for name, _, _ in _FORMULAS if name.startswith("normalize_channels")
+)
+
 ACTIVATIONS: Dict[str, Activation] = {
-    name: Activation(name, _float32(function), name.startswith("normalize_channels"), *known)
+    name: Activation(
+        name,
+        _float32(function),
+        name.startswith("normalize_channels"),
+        *known,
+        precise=function if name in _TRANSCENDENTAL else None
+    )
     for name, function, known in _FORMULAS
 }
 
@@ -150,12 +161,25 @@ def activate(x: np.ndarray, name: str, dialect_name: str = DEFAULT) -> np.ndarra
     return effective(name, dialect_name).function(x)
 
 
+def constants(x: np.ndarray, name: str, dialect_name: str = DEFAULT) -> np.ndarray:
+    """`activate` for what is written into files: a new float32 array, the same bits wherever it is computed.
+
+    numpy's float32 functions such as exp differ in their last bits between releases and processors. In float64 they
+    differ too, but in bits that rounding to float32 takes off.
+    """
+    entry = effective(name, dialect_name)
+    if not entry.precise:
+        return entry.function(x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(entry.precise(np.asarray(x, np.float32).astype(np.float64)), np.float32)
+
+
 def scalar(name: str, value: float, dialect_name: str = DEFAULT) -> float:
-    """The activation of one value, rounded to float32 before and after, as a reader holds it.
+    """The activation of one value, rounded to float32 before and after, as a reader holds it; see `constants`.
 
     For an activation that couples channels: its value on a map of one single channel.
     """
-    return float(activate(np.full((1, 1), value, np.float32), name, dialect_name)[0, 0])
+    return float(constants(np.full((1, 1), value, np.float32), name, dialect_name)[0, 0])
 
 
 def at_zero(name: str, dialect_name: str = DEFAULT) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Iterable, Iterator, Tuple
 import numpy as np
 
 from darkprune.errors import CfgError, GraphError
-from darkprune.ops.activation_functions import ACTIVATIONS, activate
+from darkprune.ops.activation_functions import ACTIVATIONS, constants
 from darkprune.ops.base import Hazard
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def activation_of(layer: "Layer", key: str = "activation") -> str:
 
 
 def activated(layer: "Layer", values: np.ndarray) -> np.ndarray:
-    """float64 of the layer's activation at each of `values`, computed in float32 as readers do."""
+    """float64 of the layer's activation at each of `values`, rounded to float32 before and after, as readers do."""
     row = np.asarray(values, np.float32).reshape(1, -1)
     if not row.size:
         return np.zeros(0)
-    return activate(row, layer["activation"], layer.dialect_name).reshape(-1).astype(np.float64)
+    return constants(row, layer["activation"], layer.dialect_name).reshape(-1).astype(np.float64)
 
 
 def activation_hazards(layer: "Layer", special: Iterable[str] = ()) -> Iterator[Hazard]:

@@ -112,8 +112,8 @@ class Shortcut(Op):
         if norm == "relu":
             weights = np.maximum(weights, 0)
             return weights / (weights.sum(axis=0) + np.float32(1e-4))
-        weights = np.exp(weights - weights.max(axis=0))
-        return weights / (weights.sum(axis=0) + np.float32(1e-4))
+        weights = np.exp((weights - weights.max(axis=0)).astype(np.float64))  # float32's exp is not the same everywhere
+        return (weights / (weights.sum(axis=0) + 1e-4)).astype(np.float32)
 
     def flops(self, layer: "Layer") -> float:
         count = len(layer.inputs) - 1

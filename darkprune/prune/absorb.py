@@ -110,13 +110,14 @@ class Absorption:
 
     def _bias(self, layer: Layer, sets: np.ndarray, needed: float) -> float:
         """beta of a constant: the power of two that is needed, but at most the tensor's estimated amax."""
-        value = 2.0 ** math.ceil(math.log(needed, 2))
+        mantissa, exponent = math.frexp(needed)  # mantissa in [0.5, 1)
+        value = math.ldexp(1.0, exponent if mantissa > 0.5 else exponent - 1)
         live = ~self.removed[sets]
         if layer.has("scales") and live.any():
             amax = np.abs(layer.array("biases")[live]) + 3 * np.abs(layer.array("scales")[live])
             limit = float(amax.max())
             if 0 < limit < value:
-                value = max(2.0 ** math.floor(math.log(limit, 2)), SMALLEST)
+                value = max(math.ldexp(1.0, math.frexp(limit)[1] - 1), SMALLEST)
         while value >= SMALLEST:
             beta = inverse(layer["activation"], value, layer.dialect_name)
             if beta is not None:

@@ -22,7 +22,8 @@ def apply_plan(net: Net, plan: Plan) -> Net:
     """Carries out a plan. Raises PlanError when it was made for another pair or names what is not there."""
     require_pair(plan, net)
     try:
-        return _applied(net, plan)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _applied(net, plan)
     except PlanError as error:
         error.where = error.where or plan.where
         raise

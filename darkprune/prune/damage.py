@@ -13,6 +13,7 @@ import numpy as np
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
+from darkprune.prune.criteria.l2 import squares
 
 Damage = NamedTuple(
     "Damage",
@@ -54,8 +55,7 @@ def _strength(layer: Layer) -> np.ndarray:
         return layer.array("scales").astype(np.float64) ** 2
     if not layer.has("weights"):
         return np.ones(layer.shape.channels)  # its arrays are those of another layer, or not in the file
-    weights = layer.array("weights").reshape(layer.shape.channels, -1)
-    norms = np.einsum("ij,ij->i", weights, weights, dtype=np.float64)
+    norms = squares(layer.array("weights").reshape(layer.shape.channels, -1))
     return norms / float(norms.mean()) if norms.any() else norms
 
 
