@@ -33,6 +33,7 @@ SUFFIXES = (".cfg", ".weights", ".plan.json")
 CURVES = ("mish", "swish", "logistic", "tanh", "elu", "gelu", "selu", "loggy")
 
 conv, cfg, route, shortcut = small_nets.conv, small_nets.cfg, small_nets.route, small_nets.shortcut
+HALF = route(-1, groups=2, group_id=1)
 HEAD = conv(5, size=1, activation="linear", bn=None)
 
 
@@ -98,7 +99,10 @@ def weights_of(text):
 
 
 def written(net_name, option_name, folder, cfg_path=None):
-    """The bytes of the three files by suffix, or of the error's message, made in `folder`; `cfg_path` says how the input is named."""
+    """The bytes of the three files by suffix, or of the error's message.
+
+    They are made in `folder`; `cfg_path` is the input's path without suffix, if it is to be named in another way.
+    """
     base = os.path.join(folder, net_name)
     with open(base + ".cfg", "wb") as stream:
         stream.write(NETS[net_name].encode("latin-1"))

@@ -15,9 +15,10 @@ from darkprune.errors import DarkpruneError
 from darkprune.graph.build import build, load
 from darkprune.ops.registry import OPS
 from darkprune.prune.pipeline import prune
-from mutations import Trial, base_net, mutated_cfg, mutated_plan, mutated_weights, pick
+from mutations import mutated_cfg, mutated_plan, mutated_weights, pick
 from random_layers import Choices
 from random_nets import Maker, text_of
+from trial import Trial, base_net
 from type_nets import CFGS, CONV, FIRST
 
 hypothesis = pytest.importorskip("hypothesis")
