@@ -9,44 +9,23 @@ original with gamma = 0 on the removed channels, in standard deviations of the h
 
 import argparse
 import os
+import re
 import sys
+from collections import Counter
 
 import numpy as np
+from measured_nets import BUILD, NETS, ROOT, SPECIAL, pair_of, short
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
-sys.path.insert(0, os.path.join(ROOT, "tools"))
-
-from make_weights import make  # noqa: E402
-
-from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
-from darkprune.backends.registry import open_runner  # noqa: E402
-from darkprune.errors import DarkpruneError, MissingDependency  # noqa: E402
-from darkprune.graph.build import load, totals  # noqa: E402
-from darkprune.graph.save import save  # noqa: E402
-from darkprune.prune.pipeline import prune  # noqa: E402
-from darkprune.verify import Silenced, compare_reader, compare_surgery, heads, numbering, test_batch  # noqa: E402
-
-SHARED = os.path.join(ROOT, os.environ.get("DARKPRUNE_SHARED", os.path.join("..", "shared")))
-OWN = ("yolov3", "yolov3-spp", "yolov3-tiny", "yolov4-tiny")
-OTHERS = {
-    "yolov4": "cfgs/alexeyab/yolov4.cfg",
-    "yolo-fastest-1.1": "models/yolo-fastest-1.1/yolo-fastest-1.1.cfg",
-    "yolo-fastest-1.1-xl": "models/yolo-fastest-1.1/yolo-fastest-1.1-xl.cfg",
-}
-NETS = ("yolov3", "yolov3-spp", "yolov3-tiny", "yolov4", "yolov4-tiny", "yolo-fastest-1.1", "yolo-fastest-1.1-xl")
-BUILD = os.path.join(ROOT, "build", "exactness")
-
-
-def pair_of(name):
-    """(cfg, weights) of a net, or None where its cfg is not at hand; the weights are made when missing."""
-    cfg = os.path.join(ROOT, "cfg", name + ".cfg") if name in OWN else os.path.join(SHARED, OTHERS[name])
-    if not os.path.exists(cfg):
-        return None
-    weights = os.path.join(BUILD, name + ".weights")
-    if not os.path.exists(weights):
-        make(cfg, weights, seed=7, dead=0.75)
-    return cfg, weights
+from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.backends.registry import open_runner
+from darkprune.errors import DarkpruneError, MissingDependency
+from darkprune.graph.build import load, totals
+from darkprune.graph.channels import Channels
+from darkprune.graph.hazards import NAMES
+from darkprune.graph.save import save
+from darkprune.prune.pipeline import prune
+from darkprune.prune.select import DEFAULTS, select
+from darkprune.verify import Silenced, compare_reader, compare_surgery, heads, numbering, test_batch
 
 
 def head_error(net, pruned, plan, batch):
@@ -65,9 +44,10 @@ def agreement(runner, prefix, batch):
     try:
         judge = open_runner(runner, cfg, weights)
         own = load(cfg, None, judge.dialect)
-        doubts = sorted({n.message.split(" ", 3)[-1] for n in own.notices if n.reader == judge.dialect})
+        name = NAMES[judge.dialect] + " "
+        doubts = sorted({n.message.replace(name, "") for n in own.notices if n.reader == judge.dialect})
         if doubts:
-            return "not known there: " + doubts[0]
+            return "not known there: " + "; ".join(doubts)
         checks = compare_reader(load(cfg, weights, judge.dialect), judge, batch)
     except MissingDependency:
         raise
@@ -111,11 +91,9 @@ def channel_rows(names):
     rows = []
     for name in names:
         pair = pair_of(name)
-        if pair is None:
-            sys.exit("error: the cfg of {} is not at hand; leave it out with --nets".format(name))
         batch, base = test_batch(load(*pair)), None
         for mode in ("none", "bias", "exact"):
-            rows.append(row(name, pair, batch, dict(channels=0.6, absorb=mode), base))
+            rows.append(row(short(name), pair, batch, dict(channels=0.6, absorb=mode), base))
             base = rows[-1]["parameters"] if mode == "none" else base
     return rows
 
@@ -129,6 +107,35 @@ def block_rows():
             label = "{} blocks".format(blocks) + (" and 60 % of the channels" if channels else "")
             rows.append(row(label, pair, batch, dict(channels=channels, blocks=blocks, absorb="exact"), None))
     return rows
+
+
+def kept_row(name):
+    """What becomes of the dead channel sets when exactly these are asked for: a row of the last table."""
+    net = load(*pair_of(name))
+    sets = Channels(net)
+    scores = select(net, sets, DEFAULTS).scores
+    free = (sets.filters > 0) & (sets.pinned < 0)
+    dead = free & (scores == 0)
+    share = float(sets.filters[dead].sum()) / sets.filters[free & ~np.isnan(scores)].sum()
+    found = select(net, sets, DEFAULTS._replace(channels=share))
+    constants = set(found.carriers.values())
+    kept = dead & ~found.removed
+    why = Counter(_kind(found.kept.get(n, "above the threshold")) for n in np.flatnonzero(kept).tolist())
+    counts = [int(dead.sum()), int((dead & found.removed).sum()) - len(constants), len(constants), int(kept.sum())]
+    reasons = "; ".join("{} {}".format(count, reason) for reason, count in why.most_common())
+    text = "| {} | {} | {} |".format(short(name), " | ".join(map(str, counts)), reasons)
+    sys.stderr.write(text + "\n")
+    return text
+
+
+def _kind(reason):
+    """A reason without the numbers of its layers."""
+    return re.sub(r"layer \d+", "layer", reason)
+
+
+KEPT = """| net | dead | go | stay as constants | kept | why kept |
+|---|---|---|---|---|---|
+"""
 
 
 def short_table(rows):
@@ -149,19 +156,53 @@ def short_table(rows):
     return "\n".join(lines) + "\n"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", default=",".join(NETS))
-    parser.add_argument("--write", action="store_true", help="write docs/exactness.md and the table in README.md")
-    arguments = parser.parse_args()
-    os.makedirs(BUILD, exist_ok=True)
-    rows, blocks = channel_rows(arguments.nets.split(",")), block_rows()
+SPECIAL_TEXT = """
+## Other layers
+
+The same for nets with squeeze and excitation, depthwise and grouped convolutions, and sums that are uneven or weighted.
+"""
+KEPT_TEXT = """
+## What exact mode keeps
+
+Exactly the dead channel sets are asked for. A set is kept where no reader could take over what it emits; a constant
+channel takes the place of one that went.
+
+"""
+
+
+def document(names):
+    """The text of docs/exactness.md and the rows of its first table."""
+    plain, special = [n for n in names if n in NETS], [n for n in names if n not in NETS]
+    rows, others = channel_rows(plain), channel_rows(special)
     text = "# What pruning changes\n\nMade by `python tools/exactness.py --write`.\n\n"
     text += "\n".join(words.strip() for words in __doc__.strip().splitlines()[4:]) + "\n\n"
     text += "The columns OpenCV and Darknet give the largest error of the written pair's raw heads in that reader, "
-    text += "relative to the\nhead's largest value, against the numpy reference in the reader's own dialect.\n\n"
-    text += "## 60 % of the removable filters\n\n" + HEAD.format("net") + "\n".join(map(line, rows)) + "\n"
-    text += "\n## Shortcut blocks\n\n" + HEAD.format("YOLOv3 without") + "\n".join(map(line, blocks)) + "\n"
+    text += "relative to the\nhead's largest value, against the numpy reference in the reader's own dialect.\n"
+    if rows:
+        text += "\n## 60 % of the removable filters\n\n" + HEAD.format("net") + "\n".join(map(line, rows)) + "\n"
+    if others:
+        text += SPECIAL_TEXT + "\n" + "\n".join(map(described, special)) + "\n\n"
+        text += HEAD.format("net") + "\n".join(map(line, others)) + "\n"
+    if "yolov3" in names:
+        blocks = block_rows()
+        text += "\n## Shortcut blocks\n\n" + HEAD.format("YOLOv3 without") + "\n".join(map(line, blocks)) + "\n"
+    return text + KEPT_TEXT + KEPT + "\n".join(map(kept_row, names)) + "\n", rows
+
+
+def described(name):
+    """A list entry that says what a net is here for, and at which size it is run."""
+    source = SPECIAL.get(name)
+    if source is None:
+        return "- " + short(name)
+    return "- {}: {}{}".format(name, source.what, ", at {0} x {0}".format(source.size) if source.size else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default=",".join(list(NETS) + list(SPECIAL)), help="names, or paths of cfgs")
+    parser.add_argument("--write", action="store_true", help="write docs/exactness.md and the table in README.md")
+    arguments = parser.parse_args()
+    text, rows = document(arguments.nets.split(","))
     sys.stdout.write(text)
     if arguments.write:
         with open(os.path.join(ROOT, "docs", "exactness.md"), "w", encoding="utf-8") as stream:
