@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import small_nets
-from darkprune.ops.activations import inverse
+from darkprune.ops.activation_functions import inverse
 from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, route, section, shortcut
 
