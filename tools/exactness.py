@@ -130,7 +130,7 @@ def kept_row(name):
 
 def _kind(reason):
     """A reason without the numbers of its layers."""
-    return re.sub(r"layer \d+", "layer", reason)
+    return re.sub(r"(layer|route|shortcut) \d+", r"\1", reason)
 
 
 KEPT = """| net | dead | go | stay as constants | kept | why kept |
