@@ -177,7 +177,9 @@ def document(names):
     text = "# What pruning changes\n\nMade by `python tools/exactness.py --write`.\n\n"
     text += "\n".join(words.strip() for words in __doc__.strip().splitlines()[4:]) + "\n\n"
     text += "The columns OpenCV and Darknet give the largest error of the written pair's raw heads in that reader, "
-    text += "relative to the\nhead's largest value, against the numpy reference in the reader's own dialect.\n"
+    text += "relative to the\nhead's largest value, against the numpy reference in the reader's own dialect.\n\n"
+    text += "Every mode removes the same share of the filters that it may remove. Exact mode may not remove some, and "
+    text += "takes others in\nplace of its constants: it can end with more parameters than none, or with fewer.\n"
     if rows:
         text += "\n## 60 % of the removable filters\n\n" + HEAD.format("net") + "\n".join(map(line, rows)) + "\n"
     if others:
