@@ -105,6 +105,7 @@ class Absorption:
             group = int(self.channels.added[reader.labels[column]])
             total, largest = sums[reader.key]
             needed = float(np.abs(total).max()) / largest if largest and total.size else 1.0
+            needed /= abs(float(joined(self._heard, reader.layer)[reader.columns][column]))  # what arrives of a 1
             demand[group] = max(demand.get(group, 0.0), needed, SMALLEST)
         return demand
 
@@ -167,7 +168,6 @@ class Absorption:
         if not abs(value) > 0:
             raise _unheard(layer)
         carried = total / value
-        carried[self._fixed(layer, rows)] = 0
         filters = self._positions(layer, "out", rows)
         place = self._positions(layer, "in", reader.columns.start + column)
         self._add(layer, "weights", _column_setter(filters, int(place), _float32(layer, carried)))
@@ -180,8 +180,11 @@ class Absorption:
         return int(mine[0])
 
     def _rows(self, reader: Reader) -> np.ndarray:
-        """The filters of a reader that are still there after surgery."""
-        kept = self._kept[self.channels.sets[self.channels.axes[reader.layer.index]["out"]]]
+        """The filters of a reader that take its constants over."""
+        sets = self.channels.sets[self.channels.axes[reader.layer.index]["out"]]
+        kept = self._kept[sets]
+        if reader.key in self.carriers:
+            kept = kept & ~self._constant[sets]  # constants themselves take nothing over
         return reader.rows.start + np.flatnonzero(kept[reader.rows])
 
     def _fixed(self, layer: Layer, rows: np.ndarray) -> np.ndarray:

@@ -21,11 +21,14 @@ NETS = {
     "a sum": cfg(conv(16), conv(8, 1), conv(16), shortcut(-3), conv(16), HEAD3),
     "a sum behind relu": cfg(conv(16, activation="relu"), conv(16, activation="linear"), shortcut(-2, "relu"), HEAD3),
     "a route": cfg(conv(16), conv(8), route(-1, 0), conv(16), HEAD3),
-    "upsampled": cfg(conv(16, stride=2), section("upsample", stride=2), conv(16), HEAD3),
+    "groups": cfg(conv(16), conv(16, groups=4), conv(16), HEAD3),
+    "scaled down": cfg(conv(16, stride=2), section("upsample", stride=2, scale=0.125), conv(16), HEAD3),
+    "scaled up": cfg(conv(16, stride=2), section("upsample", stride=2, scale=8), conv(16), HEAD3),
 }
 for name in ("relu", "mish", "swish", "linear", "tanh", "elu"):
     NETS[name] = cfg(conv(16, activation=name), conv(16, activation=name), HEAD3)
-NETS["uneven sums"] = (ROOT / "tests" / "data" / "cfg" / "uneven.cfg").read_text()
+for name in ("uneven", "weighted"):
+    NETS[name] = (ROOT / "tests" / "data" / "cfg" / (name + ".cfg")).read_text()
 
 
 @pytest.fixture(scope="module")
