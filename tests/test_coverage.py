@@ -7,7 +7,6 @@ import sys
 import pytest
 
 import need
-from darkprune.graph.build import load
 from darkprune.prune.absorb import Absorption
 from small_nets import HEAD, conv, parse, section, shortcut
 
@@ -125,9 +124,12 @@ def test_a_crop_shrinks_with_the_net(tmp_path):
     assert [o.value for o in made.sections[1].options] == ["12", "8"]
 
 
-def test_nets_without_convolutions_are_named_and_not_run(tmp_path):
+def test_nets_that_are_not_pruned_are_named(tmp_path):
     need.debian_cfgs()
-    chosen = [job("Debian/rnn"), job("Debian/tiny")]
-    jobs, others = coverage.coverage_nets.sorted_out(chosen)
-    assert [found[0] for found in jobs] == ["Debian/tiny"] and others == [("Debian/rnn", "[connected] and [rnn]")]
-    assert load(jobs[0][1], None, jobs[0][2]).layers
+    binary = net_of(tmp_path, conv(8, xnor=1), conv(8, xnor=1), HEAD)
+    jobs, others = coverage.coverage_nets.sorted_out([job("Debian/rnn"), job("Debian/tiny"), binary])
+    assert [found[0] for found in jobs] == ["Debian/tiny"]
+    assert others == [
+        ("Debian/rnn", "[rnn] remembers the images before"),
+        ("made", "no filter may go: made by layer 0: xnor=1"),
+    ]

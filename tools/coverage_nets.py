@@ -1,10 +1,12 @@
-"""The cfgs that tools/coverage.py prunes: where they are, which are convolutional, and at what size they are run."""
+"""The cfgs that tools/coverage.py prunes: where they are, which can be pruned, and at what size they are run."""
 
 import os
 
 from darkprune.darknet.dialect import DEFAULT
 from darkprune.errors import DarkpruneError
 from darkprune.graph.build import load
+from darkprune.graph.channels import Channels
+from darkprune.ops.recurrent import Recurrent
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SHARED = os.path.join(ROOT, os.environ.get("DARKPRUNE_SHARED", os.path.join("..", "shared")))
@@ -19,16 +21,29 @@ SIDES = (8, 12, 16, 19, 24, 28, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 38
 
 
 def sorted_out(chosen):
-    """(jobs, the smallest first; the cfgs that are not convolutional, as (name, why))."""
+    """(jobs, the smallest first; the cfgs that are not pruned, as (name, why))."""
     jobs, others = [], []
     for name, path, dialect in chosen:
         net = load(path, None, dialect)
-        if any(layer.op.convolution for layer in net.layers):
+        why = unfit(net)
+        if why is None:
             jobs.append((net.count_parameters(), (name, path, dialect)))
         else:
-            kinds = sorted({layer.type for layer in net.layers if layer.params or layer.op.parameters(layer)})
-            others.append((name, " and ".join("[{}]".format(kind) for kind in kinds)))
+            others.append((name, why))
     return [job for _, job in sorted(jobs, key=lambda j: j[0])], others
+
+
+def unfit(net):
+    """Why nothing of a net is pruned, None where something may be."""
+    recurrent = sorted({"[{}]".format(layer.type) for layer in net.layers if isinstance(layer.op, Recurrent)})
+    if recurrent:
+        return "{} remembers the images before".format(" and ".join(recurrent))
+    if not any(layer.op.convolution for layer in net.layers):
+        return "no convolution"
+    sets = Channels(net)
+    if not ((sets.filters > 0) & (sets.pinned < 0)).any():
+        return "no filter may go: " + str(sets.pin_reason(sets.sets[sets.outputs[0][0]]))
+    return None
 
 
 def nets():

@@ -70,6 +70,6 @@ def document(rows, others, words):
     text = "# Every cfg at hand, pruned\n\nMade by `python tools/coverage.py --write`.\n\n" + about + "\n\n"
     text += "\n".join(totals(rows)) + "\n\n" + HEAD + "\n".join(map(line, rows)) + "\n"
     if others:
-        text += "\nNot convolutional, and therefore read and written but not pruned: "
+        text += "\nRead and written, but not pruned: "
         text += ", ".join("{} ({})".format(name, why) for name, why in others) + ".\n"
     return text

@@ -1,5 +1,6 @@
 """[softmax] and [cost]: the end of a classifier."""
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
 from darkprune.errors import GraphError, Unsupported
@@ -32,9 +33,29 @@ class Softmax(Op):
         return flat(outputs)
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        if layer["tree"]:
-            raise Unsupported("a softmax tree is not implemented", layer.place("tree"))
-        return b.softmax(xs[0], layer["groups"], layer["temperature"], bool(layer["spatial"]))
+        if not layer["tree"]:
+            return b.softmax(xs[0], layer["groups"], layer["temperature"], bool(layer["spatial"]))
+        x, start, parts = b.flatten(xs[0]), 0, []
+        for count in self.siblings(layer):
+            parts.append(b.softmax(b.slice_channels(x, start, start + count), 1, layer["temperature"]))
+            start += count
+        return b.concat(parts)
+
+    def siblings(self, layer: "Layer") -> List[int]:
+        """How many classes share each parent, in the order of the tree's file: lines of a name and a parent's number.
+
+        Like Darknet, a relative path starts at the current folder. Raises Unsupported where the file does not fit.
+        """
+        try:
+            with open(layer["tree"], "rb") as stream:
+                parents = [line.split()[1:2] for line in stream.read().splitlines()]
+        except (IOError, OSError) as error:
+            cause = "the softmax tree cannot be read: {}".format(error.strerror)
+            raise Unsupported(cause, layer.place("tree"), "give its path as Darknet finds it") from error
+        if len(parents) != layer.input_shape().outputs:
+            cause = "the softmax tree has {} classes, the layer {}".format(len(parents), layer.input_shape().outputs)
+            raise Unsupported(cause, layer.place("tree"), "use the tree of this classifier")
+        return [len(list(group)) for _, group in groupby(parents)]
 
     def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
         return sources[0]
@@ -45,6 +66,8 @@ class Softmax(Op):
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["groups"] != 1:
             yield Hazard("opencv", "groups", "refuses softmax in groups")
+        if layer["tree"]:
+            yield Hazard("opencv", "tree", "ignores tree")
         if layer["temperature"] != 1:
             yield Hazard("opencv", "temperature", "ignores temperature")
         if layer.input_shape().area != 1:
