@@ -2,7 +2,7 @@
 
     python tools/coverage.py [--nets NAME,...] [--jobs 2] [--write]
 
-Seeded random weights (tools/make_weights.py, a quarter of the channels dead), half of the channel sets removed with
+Seeded random weights (tools/make_weights.py, a quarter of the channels dead), half of each tied width removed with
 `--absorb none` and `exact`; where there are shortcut blocks, half of those as well in another run with `exact`.
 Width and height are the smallest that give every layer a map of its kind. For each result: verify's contract behind
 every layer to 1e-4; the masked original against it in OpenCV and in Darknet (darkprune/judge.py); and the written pair
@@ -153,7 +153,8 @@ class Case:
         """The result with as many of `blocks` as can go; None where blocks were asked for and none can."""
         for count in range(blocks, -1 if blocks == 0 else 0, -1):
             try:
-                return prune(self.net, channels=0.5, blocks=count, absorb=mode, score=self.score, force=True)
+                options = {"channels": 0.5, "scope": "layer", "score": self.score, "absorb": mode}
+                return prune(self.net, blocks=count, force=True, **options)
             except UsageError as error:
                 if "shortcut blocks were asked for" not in error.message:
                     raise
