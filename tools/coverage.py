@@ -219,7 +219,10 @@ def main():
     parser.add_argument("--write", action="store_true", help="write docs/coverage.md")
     arguments = parser.parse_args()
     words = [word for word in arguments.nets.split(",") if word]
-    chosen = [net for net in coverage_nets.nets() if not words or any(word in net[0] for word in words)]
+    known = coverage_nets.nets()
+    whole = {name for name, _, _ in known} & set(words)
+    parts = [word for word in words if word not in whole] if words else [""]
+    chosen = [net for net in known if net[0] in whole or any(part in net[0] for part in parts)]
     jobs, others = coverage_nets.sorted_out(chosen)
     os.makedirs(CACHE, exist_ok=True)
     rows = []
