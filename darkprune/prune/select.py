@@ -25,6 +25,7 @@ Options = NamedTuple(
         ("absorb", str),  # exact, bias, none
     ],
 )
+NEAR = 0.004  # of the share that was asked for, which is near enough
 DEFAULTS = Options(0.0, "global", "max", "gamma", 0.01, 1, "exact")
 
 Selection = NamedTuple(
@@ -78,24 +79,31 @@ def select(net: Net, channels: Channels, options: Options, added: Optional[np.nd
     if options.absorb == "exact":
         free[list(_unabsorbable(net, channels, eligible))] = False
     goal = asked = options.channels
+    low, high = 0.0, 1.0  # what was asked for too little and too much
     best: Optional[Selection] = None
-    nearest = math.inf
-    for _ in range(6):
+    nearest = math.inf  # share minus goal of the best
+    for _ in range(8):
         wanted = _lowest(channels, counts, order, asked, options.scope)
         removed, carriers, result, kept = _repair(net, channels, wanted, scores, options)
         gone = removed & eligible
         gone[list(carriers.values())] = False
         share = float(counts[gone].sum()) / max(1, int(counts[free].sum()))
-        if best is None or abs(share - goal) < abs(nearest - goal):
+        if best is None or _cost(share - goal) < _cost(nearest):
             reached = float(counts[gone].sum()) / max(1, int(counts[eligible].sum()))
-            best, nearest = Selection(removed, carriers, result, reached, kept, eligible, scores), share
-        elif share <= nearest:
+            best, nearest = Selection(removed, carriers, result, reached, kept, eligible, scores), share - goal
+        if abs(share - goal) <= NEAR or asked >= 1 and share < goal:
             break
-        if abs(share - goal) <= 0.004 or asked >= 1:
+        low, high = (asked, high) if share < goal else (low, asked)
+        if high - low < NEAR:
             break
-        asked = min(1.0, max(0.0, asked + (goal - share)))
+        asked = (low + high) / 2 if high < 1 else min(1.0, asked + (goal - share))
     assert best is not None
     return best
+
+
+def _cost(miss: float) -> float:
+    """How bad it is that a share misses the goal by `miss`: too much is worse than too little."""
+    return 2 * miss if miss > 0 else -miss
 
 
 def _unabsorbable(net: Net, channels: Channels, removed: np.ndarray) -> Dict[int, str]:

@@ -1,5 +1,7 @@
 """Which channels go: floors, rounding, scope, grouping, the share that is reached, and what the user is told."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from darkprune.prune.pipeline import prune
 from darkprune.prune.score import set_scores
 from small_nets import HEAD, cfg, conv, route, shortcut
 
+UNEVEN = Path(__file__).resolve().parent.parent / "data" / "cfg" / "uneven.cfg"
 CHAIN = cfg(conv(16), conv(24, 1), conv(32, 1), HEAD)
 TIED = cfg(conv(24), conv(16, 1), conv(24), shortcut(-3), conv(16, 1), conv(24), shortcut(-3), conv(16, 1), HEAD)
 GROUPED = cfg(conv(32), route(-1, groups=2, group_id=1), conv(16, 1), route(-1, 0), conv(16, 1), HEAD)
@@ -131,7 +134,7 @@ def test_round_8_on_tied_widths(tmp_path, share, absorb):
 @pytest.mark.parametrize("step", [1, 4, 8])
 def test_round_on_a_grouped_route(tmp_path, step):
     net = small_nets.net(tmp_path, GROUPED, dead=0.4)
-    pruned = prune(net, channels=0.4, round=step, force=True)
+    pruned = prune(net, channels=0.5, round=step, force=True)
     halves = np.split(np.arange(32), 2)
     left = [np.setdiff1d(half, pruned.plan.removed_channels[0]).size for half in halves]
     assert left[0] == left[1] < 16 and left[0] % step == 0
@@ -213,3 +216,14 @@ def test_the_predicted_totals_are_those_of_the_result(tmp_path):
     pruned = prune(net, channels=0.5, force=True)
     assert pruned.plan.predicted["parameters"] == pruned.net.count_parameters()
     assert pruned.plan.predicted["channels"] == sum(counts(pruned))
+
+
+def test_the_share_is_not_overshot_where_it_jumps(tmp_path):
+    """Some sets can only go once the free suffix of an uneven sum goes too: from 49 % to 68 % there is nothing."""
+    text = UNEVEN.read_text()
+    last = text.rindex("from=-2")
+    net = small_nets.net(tmp_path, text[:last] + "from=-3" + text[last + 7 :], dead=0.75)
+    goals = (0.3, 0.45, 0.5, 0.55, 0.6, 0.7)
+    shares = [prune(net, channels=goal, force=True).reached for goal in goals]
+    assert all(share <= goal + 0.03 for share, goal in zip(shares, goals))
+    assert shares == sorted(shares) and shares[-1] > 0.68
