@@ -182,8 +182,8 @@ def _floats_read(net: Any, names: List[str]) -> int:
     """How many floats OpenCV took from the weights file for the net it built."""
     count = 0
     for name in names:
-        if name.rpartition("_")[0] in _HEADS or name in _HEADS:
-            continue  # their blobs are the anchors, which stand in the cfg
+        if name in _HEADS or name.rpartition("_")[0] in _HEADS + _FOLLOWERS:
+            continue  # their blobs are anchors, which stand in the cfg, and the factors of crop
         blobs = net.getLayer(net.getLayerId(name)).blobs
         count += sum(int(blob.size) for blob in blobs)
     return count

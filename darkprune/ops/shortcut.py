@@ -100,12 +100,13 @@ class Shortcut(Op):
     def factors(self, layer: "Layer") -> np.ndarray:
         """float32 [sources, 1 or channels]: what each source is multiplied by, the layer before first.
 
-        Channels beyond the narrower side of a sum stay as they are.
+        Channels beyond the narrower side of a sum stay as they are; OpenCV multiplies them by alpha too.
         """
         kind, norm = self.weighting(layer)
         if kind == "none":
             rows = np.ones((len(layer.inputs), layer.input_shape().c), np.float32)
-            rows[0, : min(source.shape.c for source in layer.inputs)] = layer["alpha"]
+            scaled = None if layer.dialect_name == "opencv" else min(source.shape.c for source in layer.inputs)
+            rows[0, :scaled] = layer["alpha"]
             rows[1:] = layer["beta"]
             return rows
         weights = layer.array("weights").reshape(len(layer.inputs), -1)
@@ -189,6 +190,8 @@ class Shortcut(Op):
                 yield Hazard(reader, "from", "adds only the first of several sources")
         if layer.text("alpha") is not None:
             yield Hazard("alexeyab", "alpha", "ignores alpha and beta")
+            if any(source.shape.c < layer.shape.c for source in layer.inputs[1:]):
+                yield Hazard("opencv", "alpha", "multiplies channels by alpha to which nothing is added")
         if layer.text("beta") is not None:
             yield Hazard("alexeyab", "beta", "ignores alpha and beta")
             yield Hazard("opencv", "beta", "refuses beta")

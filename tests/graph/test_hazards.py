@@ -65,6 +65,10 @@ CASES = {
         NET + "[rnn]\noutput=4\nactivation=tanh\n",
         ("pjreddie", 5, "the original Darknet takes another width for the state of [rnn]: misread weights"),
     ),
+    "alpha of a wider map": (
+        NET + CONV.replace("=4", "=2") + CONV + "[shortcut]\nfrom=0\nalpha=.5\n",
+        ("opencv", 19, "OpenCV DNN multiplies channels by alpha to which nothing is added"),
+    ),
     "what a head makes of its map": (
         NET + CONV + YOLO + "anchors=1,2\n" + CONV,
         ("alexeyab", 20, "AlexeyAB's Darknet has numbers of its own behind the head, layer 2"),

@@ -51,6 +51,7 @@ REFUSED = {
     "a list times a map": conv(4) + AVERAGE + connected(4) + section("sam", from_=1),
     "a gated list": conv(4) + AVERAGE + connected(4) + route(1) + section("scale_channels", from_=2) + conv(2, size=1),
     "a head over a list": conv(4) + connected(6) + section("yolo", **YOLO),
+    "an adjusting [crop]": conv(4) + section("crop", crop_width=5, crop_height=6) + conv(4),
     "two [region]": conv(6) + REGION + "num=1\n" + route(0) + conv(6, size=1) + REGION + "num=1\n",
     "[region] without num": conv(6) + REGION,
     "[yolo] without num": conv(6) + section("yolo", mask="0", anchors="1,2", classes=1),
@@ -60,6 +61,8 @@ REFUSED = {
 READ = {
     "[connected] after [connected]": conv(4) + connected(3) + route(-2) + connected(2),
     "a route to the map before": conv(4) + conv(6) + route(0) + connected(3),
+    "a [crop] that does not adjust": conv(4) + section("crop", crop_width=5, crop_height=6, noadjust=1) + conv(4),
+    "alpha of a sum": conv(6) + conv(4) + shortcut(0, alpha=0.5) + conv(3),
     "a sum of lists": conv(4) + connected(4) + connected(4) + shortcut(1),
     "a product of lists": conv(4) + connected(4) + connected(4) + section("sam", from_=1) + connected(2),
     "lists joined": conv(4) + connected(4) + section("dropout") + connected(3) + route(-1, -2) + connected(2),
@@ -135,3 +138,21 @@ def test_numpy_does_not_go_on_behind_a_head(tmp_path):
         "each reader has other numbers there\n"
         "hint: read the layer before the head"
     )
+
+
+def test_alpha_of_a_wider_map_as_opencv_multiplies_it(tmp_path):
+    need.opencv()
+    paths = write(tmp_path, cfg(conv(4) + conv(6) + shortcut(0, alpha=0.5)))
+    net = load(paths[0], paths[1], "opencv")
+    batch = picture(net)
+    with OpenCVRunner(*paths) as runner:
+        np.testing.assert_allclose(runner.infer(batch, [2])[2], NumpyRunner(net).infer(batch)[2], atol=1e-5)
+
+
+def test_an_adjusting_crop_without_weights_behind_it(tmp_path):
+    need.opencv()
+    paths = write(tmp_path, cfg(conv(4) + section("crop", crop_width=5, crop_height=6)))
+    net = load(paths[0], paths[1], "opencv")
+    batch = picture(net)
+    with OpenCVRunner(*paths) as runner:
+        np.testing.assert_allclose(runner.infer(batch, [1])[1], NumpyRunner(net).infer(batch)[1], atol=1e-5)
