@@ -1,11 +1,11 @@
-"""The growing of random nets: choices, convolutions and wiring. random_nets.py has the other layers and the files."""
+"""The growing of random nets: choices and convolutions; random_wiring.py and random_nets.py have the other layers."""
 
 import numpy as np
 
 MOST = 40  # layers
 WIDEST = 64  # pixels
 VALUES = 40000  # of one map
-HEADS = ("yolo", "region", "Gaussian_yolo")
+HEADS = ("yolo", "region", "Gaussian_yolo", "detection", "cost")
 
 COMMON = ["leaky", "linear", "relu", "leaky", "linear", "logistic", "tanh"]
 DARKNET = COMMON + ["elu", "selu", "ramp", "relie", "loggy", "plse", "hardtan", "lhtan", "stair"]
@@ -15,16 +15,18 @@ COUPLING = ["normalize_channels", "normalize_channels_softmax", "normalize_chann
 
 # What nets are made of; each net uses a part of it, so that rare neighbours meet.
 SHARED = (
-    "maxpool residual route shortcut upsample avgpool grouped depthwise connected reorg dropout yolo region softmax"
+    "maxpool residual route shortcut uneven upsample avgpool grouped depthwise connected reorg crop dropout yolo "
+    "region softmax"
 )
-DARKNET_ONLY = "normalization activation"
+DARKNET_ONLY = "normalization activation local flat_route detection"
+ORIGINAL_ONLY = "strided flattened logistic logistic"  # in the dialect of the original
 OPENCV_ONLY = "se sam grouped_route"
 FORK_ONLY = (
-    "grouped_route se sam attention local_avgpool local_avgpool reorg3d reorg3d empty batchnorm implicit weighted "
-    "Gaussian_yolo activation normalization shared several dilated blur"
+    "grouped_route se sam attention local_avgpool local_avgpool reorg3d reorg3d empty empty batchnorm batchnorm "
+    "implicit memory weighted Gaussian_yolo activation normalization shared several dilated blur local flat_route deep"
 )
 FLAVOURS = {
-    "darknet": ((SHARED + " " + DARKNET_ONLY).split(), DARKNET, ("pjreddie", "alexeyab")),
+    "darknet": ((SHARED + " " + DARKNET_ONLY).split(), DARKNET, ("pjreddie", "alexeyab", "pjreddie")),
     "opencv": ((SHARED + " " + OPENCV_ONLY).split(), OPENCV, ("opencv", "alexeyab")),
     "fork": ((SHARED + " " + FORK_ONLY).split(), FORK, ("alexeyab",)),
 }
@@ -51,12 +53,14 @@ class Choices:
 class Layers:
     """A net that grows. `sections` are (type, [(key, value)]); `shapes` are (w, h, c) as references see them."""
 
-    def __init__(self, source, implicit=True):
+    def __init__(self, source):
         self.source = source
-        self.flavour = self.pick(["fork", "darknet", "opencv", "fork"])
+        self.flavour = self.pick(["fork", "darknet", "opencv", "fork", "darknet", "opencv", "fork"])
         kinds, self.activations, dialects = FLAVOURS[self.flavour]
-        self.kinds = [k for k in kinds if self.chance(40) and (implicit or k != "implicit")]
         self.dialect = self.pick(dialects)
+        if self.dialect == "pjreddie":
+            kinds = kinds + ORIGINAL_ONLY.split()
+        self.kinds = [k for k in kinds if self.chance(40)]
         w, h = [self.pick([8, 16, 32, 13, 24, 9, 17, 31, 48, 64]) for _ in range(2)]
         self.now = (w, h, self.pick([3, 1, 3, 4, 2]))
         self.input = self.now
@@ -170,97 +174,3 @@ class Layers:
         self.conv(filters=c, size=3, keep=True)
         options = [(k, v) for k, v in self.sections[-1][1] if k != "groups"]
         self.add("convolutional", self.now, options + [("share_index", self.ref(self.count - 1))])
-
-    # ---- wiring
-
-    def shortcut(self, several=False, **more):
-        def harmless(i):  # AlexeyAB's fork reads behind a narrower source whose own input has the shape of the sum
-            return self.shapes[i][2] >= self.now[2] or self.seen[i] != self.now
-
-        sources = [i for i in self.same_size()[:-1] if harmless(i)]
-        equal = [i for i in sources if self.shapes[i] == self.now]
-        if not sources or (not equal and self.chance(60)):
-            if not self.sections:
-                self.conv()
-            start = self.count - 1
-            if self.shapes[start] != self.now:
-                return self.conv()
-            self.conv(filters=self.now[2], keep=True)
-            sources = equal = [start]
-        if equal and not self.chance(25):
-            sources = equal
-        chosen = [self.pick(sources[::-1]) for _ in range(self.pick([1, 2, 3]) if several else 1)]
-        self._sum(chosen, self.pick(["linear", "linear", "linear", "leaky"] + self._sums()), **more)
-
-    def _sums(self):
-        return {"darknet": ["relu", "logistic"], "opencv": ["relu", "mish"], "fork": ["swish", "mish", "relu"]}[
-            self.flavour
-        ]
-
-    def _sum(self, chosen, activation, **more):
-        options = [("from", ",".join(str(self.ref(i)) for i in chosen)), ("activation", activation)]
-        self.add("shortcut", self.now, options + sorted(more.items()))
-
-    def several(self):
-        self.shortcut(several=True)
-
-    def weighted(self):
-        kind, norm = self.pick(["per_feature", "per_channel", "per_layer"]), self.pick(["relu", "softmax"])
-        self.shortcut(several=self.chance(50), weights_type=kind, weights_normalization=norm)
-
-    def residual(self):
-        """A block that can be removed, as real nets have them."""
-        if not self.sections or self.shapes[-1] != self.now:
-            self.conv()
-        trunk, c = self.count - 1, self.now[2]
-        inside = [k for k in ("dropout", "depthwise_inside", "se", "grouped_inside") if k in self.kinds + EXTRA]
-        self.conv(filters=self.filters(), size=self.pick([1, 3]), keep=True)
-        for _ in range(self.pick([0, 0, 1, 2])):
-            getattr(self, self.pick(["conv_inside"] + inside))()
-        self.conv(filters=c, size=self.pick([3, 1]), keep=True)
-        if "dropout" in self.kinds and self.chance(50):
-            self.dropout()
-        end = self.count - 1
-        if self.chance(15):  # the sum written the other way round
-            self.add("route", self.shapes[trunk], [("layers", self.ref(trunk))])
-            return self._sum([end], "linear")
-        self._sum([trunk], self.pick(["linear", "linear", "linear", "leaky"]))
-
-    def conv_inside(self):
-        self.conv(filters=self.filters(), keep=True)
-
-    def depthwise_inside(self):
-        if self.now[2] > 1:
-            self.conv(filters=self.now[2], size=3, keep=True, groups=self.now[2])
-
-    def grouped_inside(self):
-        if self.now[2] % 2 == 0:
-            self.conv(filters=self.filters(2), keep=True, groups=2)
-
-    def route(self, grouped=False):
-        sources = self.same_size()
-        if not sources:
-            return self.conv()
-        if self.chance(25):
-            return self.back()
-        chosen = [self.pick(sources[::-1]) for _ in range(self.pick([1] if grouped else [2, 1, 3, 4]))]
-        if grouped and self.flavour == "fork" and self.chance(25):
-            chosen.append(self.pick(sources[::-1]))
-        groups = self.pick([g for g in (2, 3, 4) if all(self.shapes[i][2] % g == 0 for i in chosen)] or [1])
-        groups = groups if grouped else 1
-        c = sum(self.shapes[i][2] for i in chosen) // groups
-        if c > 64:
-            return self.conv()
-        options = [("layers", ",".join(str(self.ref(i)) for i in chosen))]
-        if groups > 1:
-            options += [("groups", groups), ("group_id", self.source.integer(0, groups - 1))]
-        self.add("route", self.now[:2] + (c,), options)
-
-    def grouped_route(self):
-        self.route(grouped=True)
-        if self.chance(50) and self.now[2] < 20:  # as the CSP blocks of YOLOv4-tiny join what they took apart
-            self.conv(keep=True)
-            self.route()
-
-
-EXTRA = ["depthwise_inside", "grouped_inside"]

@@ -13,7 +13,8 @@ from darkprune.darknet.cfg import parse
 from darkprune.darknet.weights import Header
 from darkprune.graph.build import build
 from darkprune.graph.write import file_arrays
-from random_layers import MOST, VALUES, WIDEST, Layers
+from random_layers import MOST, VALUES, WIDEST
+from random_wiring import Wiring
 from small_nets import make_weights
 
 ALIASES = {"convolutional": "conv", "connected": "conn", "maxpool": "max", "avgpool": "avg", "softmax": "soft"}
@@ -22,8 +23,8 @@ LEAST_VARIANCE = 0.25
 COMMENTS = ["# {}", "; {}", "#{}", "  # {}", "\t#  [net] {}"]
 
 
-class Maker(Layers):
-    """Layers with no weights, gates and heads; `grow` makes a whole net."""
+class Maker(Wiring):
+    """Layers with no weights, and the ends; `grow` makes a whole net."""
 
     def grow(self):
         target = min(self.source.integer(1, MOST), self.source.integer(1, MOST))
@@ -35,9 +36,11 @@ class Maker(Layers):
                 self.connected()
                 continue
             kind = self.pick(["conv"] * (1 + len(self.kinds) // 3) + self.kinds)
+            if kind == "connected" and self.flavour == "opencv" and self.count < target - 3:
+                kind = "conv"  # OpenCV takes no map behind it
             getattr(self, kind)()
         if self.chance(50) and self.now[0]:
-            self.pick([self.conv, self.yolo, self.softmax, self.connected, self.region])()
+            self.pick([self.conv, self.yolo, self.softmax, self.connected, self.region, self.detection])()
             while self.sections[-1][0] == "route" and self.chance(80):  # the last layer is the head
                 del self.sections[-1], self.shapes[-1]
         del self.sections[MOST:], self.shapes[MOST:]
@@ -82,11 +85,57 @@ class Maker(Layers):
         w, h, c = self.now
         self.add(kind, (w // 2, h // 2, c * 4), [("stride", 2)])
 
+    def flattened(self):
+        """What only the original does to a buffer: [c][h*w] becomes [h*w][c], or gets more values."""
+        w, h, c = self.now
+        if w * h * c <= 600 and self.chance(40):
+            extra = self.pick([1, 5])
+            self.add("reorg", (0, 0, w * h * c + extra), [("stride", 1), ("extra", extra)])
+            return self.connected()
+        stride = self.pick([1, 1, 2 if w % 2 == h % 2 == 0 and c < 16 else 1])
+        if stride == 2 and c % 4 == 0 and max(w, h) <= WIDEST // 2 and self.chance(50):
+            return self.add("reorg", (w * 2, h * 2, c // 4), [("stride", 2), ("flatten", 1), ("reverse", 1)])
+        reverse = self.pick([None, 1]) if stride == 1 else None
+        shape = (w // stride, h // stride, c * stride * stride)
+        if c < stride * stride:
+            return self.conv(filters=8)
+        self.add("reorg", shape, [("stride", stride), ("flatten", 1), ("reverse", reverse)])
+
     def reorg3d(self):
         w, h, c = self.now
         if c % 4 == 0 and max(w, h) <= WIDEST // 2 and self.chance(20):
             return self.add("reorg3d", (w * 2, h * 2, c // 4), [("stride", 2), ("reverse", 1)])
         self.reorg("reorg3d")
+
+    def crop(self):
+        w, h, c = self.now
+        fewer = [max(1, n - self.pick([2, 1, 3, 0])) for n in (w, h)]
+        adjust = 1 if self.flavour == "opencv" else self.pick([1, None])
+        options = [("crop_width", fewer[0]), ("crop_height", fewer[1]), ("noadjust", adjust)]
+        self.add("crop", (fewer[0], fewer[1], c), options)
+
+    def deep(self):
+        """A maximum over channels."""
+        n = self.pick([k for k in (4, 2, 6, 1) if k <= self.now[2]])
+        options = [("size", 1), ("stride", 1), ("maxpool_depth", 1), ("out_channels", n)]
+        self.add("maxpool", self.now[:2] + (n,), options)
+
+    def local(self):
+        w, h, c = self.now
+        if w * h > 100:
+            stride = 2 if w * h < 400 else 5
+            w, h = -(-w // stride), -(-h // stride)
+            self.add("maxpool", (w, h, c), [("size", stride), ("stride", stride)])
+        if c > 8:
+            self.conv(filters=4, size=1, keep=True)
+        n, size, stride, pad = self.pick([3, 5, 2]), self.pick([3, 1, 2]), self.pick([1, 2]), 0
+        if min(self.now[:2]) < size:
+            size = 1
+        if size == 3 and self.flavour == "fork" and self.chance(30):
+            pad = 1
+        w, h = [(length - (1 if pad else size)) // stride + 1 for length in self.now[:2]]
+        options = [("filters", n), ("size", size), ("stride", stride), ("pad", pad)]
+        self.add("local", (w, h, n), options + [("activation", self.pick(self.activations))])
 
     # ---- one layer, same shape
 
@@ -102,54 +151,14 @@ class Maker(Layers):
     def activation(self):
         self.add("activation", self.now, [("activation", self.function())])
 
+    def logistic(self):
+        self.add("logistic", self.now)
+
     def normalization(self):
         if self.now[2] < 3:
             return self.conv()
         size = self.pick([5, 3])
         self.add("normalization", self.now, [("size", size), ("alpha", ".01"), ("beta", "0.75"), ("kappa", 1)])
-
-    # ---- products
-
-    def se(self):
-        """Squeeze and excitation: what is averaged is gated by what two small convolutions make of it."""
-        if not self.sections or self.shapes[-1] != self.now or self.now[2] < 2:
-            self.conv()
-        carried, shape = self.count - 1, self.now
-        self.avgpool()
-        few, first = self.pick([4, 2, 6]), self.pick(["relu", "swish"])
-        self.conv(filters=few, size=1, keep=True, activation=first, bn=self.bn())
-        self.conv(filters=shape[2], size=1, keep=True, activation="logistic", bn=self.bn())
-        self.gate("scale_channels", carried, shape)
-
-    def bn(self):
-        return self.pick([0, 0, 1])
-
-    def gate(self, kind, carried, shape, **more):
-        activation = self.pick(["linear", None, "linear"] + (["leaky"] if self.flavour == "fork" else []))
-        options = [("from", self.ref(carried)), ("activation", activation)] + sorted(more.items())
-        self.add(kind, shape, options)
-
-    def sam(self):
-        if not self.sections or self.shapes[-1] != self.now:
-            self.conv()
-        carried, shape = self.count - 1, self.now
-        self.conv(filters=shape[2], size=self.pick([1, 3]), keep=True, activation=self.pick(["logistic", "linear"]))
-        self.gate("sam", carried, shape)
-
-    def attention(self):
-        """A map of one channel that gates every position."""
-        if not self.sections or self.shapes[-1] != self.now:
-            self.conv()
-        carried, shape = self.count - 1, self.now
-        self.conv(filters=1, size=self.pick([1, 3]), keep=True, activation="logistic", groups=1)
-        self.gate("scale_channels", carried, shape, scale_wh=1)
-
-    def implicit(self):
-        if not self.sections or self.shapes[-1] != self.now:
-            self.conv()
-        carried, shape = self.count - 1, self.now
-        self.add("implicit", (1, 1, shape[2]), [("filters", shape[2])])
-        self.gate("scale_channels", carried, shape)
 
     # ---- ends
 
@@ -158,16 +167,20 @@ class Maker(Layers):
         if w * h * c > 1500:
             stride = 2 if w * h * c < 6000 else 8
             self.add("maxpool", (-(-w // stride), -(-h // stride), c), [("size", stride), ("stride", stride)])
-        for _ in range(self.pick([1, 2])):
+        for _ in range(self.pick([1, 2, 3])):
             n = self.pick([5, 8, 16, 3])
             options = [("output", n), ("batch_normalize", self.pick([None, None if self.flavour == "opencv" else 1]))]
             self.add("connected", (1, 1, n), options + [("activation", self.pick(self.activations))])
 
     def softmax(self):
-        if self.now[:2] != (1, 1):
+        if self.now[:2] not in ((1, 1), (0, 0)):
             self.pick([self.avgpool, self.connected])()
-        self.add("softmax", (0, 0, self.now[0] * self.now[1] * self.now[2]), [("groups", self.pick([1, None]))])
-        if self.chance(60):
+        n = self.now[2] * max(1, self.now[0] * self.now[1])
+        self.add("softmax", (0, 0, n), [("groups", self.pick([1, None]))])
+        if self.chance(40):
+            self.add("cost", (0, 0, n), [("type", "sse")])
+            self.back()
+        elif self.chance(60):
             self.back()
 
     def yolo(self, kind="yolo", entries=5):
@@ -183,7 +196,20 @@ class Maker(Layers):
     def Gaussian_yolo(self):
         self.yolo("Gaussian_yolo", 9)
 
+    def detection(self):
+        """The head of the first YOLO; OpenCV has none."""
+        if self.flavour == "opencv":
+            return self.conv()
+        self.connected()
+        classes, side = self.pick([1, 3]), self.pick([1, 2])
+        n = side * side * (5 + classes)
+        self.add("connected", (1, 1, n), [("output", n), ("activation", "linear")])
+        self.add("detection", (0, 0, n), [("classes", classes), ("coords", 4), ("num", 1), ("side", side)])
+        self.back()
+
     def region(self):
+        if self.flavour == "opencv" and any(kind == "region" for kind, _ in self.sections):
+            return self.yolo()
         classes, total = self.pick([1, 2, 3]), self.pick([2, 1])
         self.conv(filters=total * (classes + 5), size=1, keep=True, activation="linear", bn=0)
         options = [("anchors", self._anchors(total)), ("classes", classes), ("coords", 4), ("num", total)]

@@ -25,7 +25,7 @@ def checker(tmp_path):
 
 
 def case_of(seed):
-    return draw(Choices(seed), implicit=False)
+    return draw(Choices(seed))
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 10))
@@ -72,7 +72,7 @@ def test_nets_of_hypothesis(checker):
     @hypothesis.settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=quiet)
     @hypothesis.given(strategies.data())
     def holds(data):
-        assert failure_of(checker, draw(Drawn(data, strategies.integers), implicit=False)) is None
+        assert failure_of(checker, draw(Drawn(data, strategies.integers))) is None
 
     holds()
 

@@ -70,7 +70,7 @@ def search(args, checker):
     for number in range(args.nets):
         seed = args.seed + number
         with_readers = (seed * 7919 % 1000) < 1000 * args.reader_share
-        case = draw(Choices(seed), args.implicit)
+        case = draw(Choices(seed))
         found = failure_of(checker, case, with_readers)
         if found:
             failures.append((seed, found[1]))
@@ -106,7 +106,6 @@ def main():
     parser.add_argument("--keep", metavar="DIR", help="where failing nets go, shrunk, the first of each kind")
     parser.add_argument("--replay", metavar="DIR", help="check the nets kept there instead")
     parser.add_argument("--progress", type=int, default=200)
-    parser.add_argument("--no-implicit", dest="implicit", action="store_false")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         checker = Checker(folder, present(args.readers))

@@ -21,13 +21,17 @@ def masked(net: Net, plan: Plan) -> Net:
 
     With absorb=none the filters that the plan removes, and the last ones of each removed branch, get gamma = beta = 0
     (weights and bias 0 without batch norm), and so do [batchnorm] layers behind them. With absorb=exact they keep
-    their beta. See `maskable` for where the equality holds.
+    their beta, and a filter without batch norm that reads only what is constant keeps its weights. See `maskable`
+    for where the equality holds.
     """
-    channels, silent = _silent(net, plan)
+    channels, silent, ended = _silent(net, plan)
+    follows = ~ended & channels.scored[channels.sets]  # another filter of the set has the gamma
     twin, none = net.copy(), plan.options.get("absorb", "exact") == "none"
     for layer in twin.layers[: net.loaded]:
-        quiet = silent[channels.outputs[layer.index]]
-        made = channels.produces(layer)
+        labels = channels.outputs[layer.index]
+        quiet, made = silent[labels], channels.produces(layer)
+        if not none and not layer.has("scales"):
+            quiet = quiet & ~follows[labels]
         if not quiet.any() or not (made or none and layer.has("scales")):
             continue
         names = ["scales" if layer.has("scales") else "weights"] + (["biases"] if none else [])
@@ -47,25 +51,26 @@ def maskable(net: Net, plan: Plan) -> Optional[str]:
     for block in plan.removed_blocks:
         if not is_plain(net.layers[block["shortcut"]]):
             return "layer {} was taken out although it is more than a sum".format(block["shortcut"])
-    leak = None if mode == "exact" else _leak(masked(net, plan), *_silent(net, plan))
+    leak = None if mode == "exact" else _leak(masked(net, plan), *_silent(net, plan)[:2])
     if leak is None:
         return None
     return "removed channels would not be 0 where layer {} [{}] meets them".format(leak.index, leak.type)
 
 
-def _silent(net: Net, plan: Plan) -> Tuple[Channels, np.ndarray]:
-    """The labels of the net without the plan's blocks, and bool by label: made by a filter that is silenced."""
+def _silent(net: Net, plan: Plan) -> Tuple[Channels, np.ndarray, np.ndarray]:
+    """The labels of the net without the plan's blocks, and bool by label: made by a filter that is silenced, and made
+    by the end of a removed branch."""
     blocks = {block["shortcut"]: set(block["layers"][:-1]) for block in plan.removed_blocks}
     channels = Channels(net, blocks)
-    silent = np.zeros(channels.size, bool)
+    silent, ended = np.zeros(channels.size, bool), np.zeros(channels.size, bool)
     for lists in (plan.removed_channels, plan.constants):
         for index, places in lists.items():
             labels = channels.outputs[index]
             silent[labels[[k for k in places if k < labels.size]]] = True
     for branch in blocks.values():
         for index in ends(channels, tuple(net.layers[i] for i in sorted(branch))):
-            silent[channels.outputs[index]] = True
-    return channels, silent
+            ended[channels.outputs[index]] = True
+    return channels, silent | ended, ended
 
 
 def _zero(layer: Layer, name: str, quiet: np.ndarray) -> None:
