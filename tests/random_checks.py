@@ -93,6 +93,14 @@ class Checker:
         self.nets, self.tried, self.passed = Counter(), Counter(), Counter()
         self.removed, self.totals = Counter(), Counter()
 
+    def counts(self):
+        """What was counted, for `add` of another checker."""
+        return [self.nets, self.tried, self.passed, self.removed, self.totals]
+
+    def add(self, counts):
+        for mine, other in zip(self.counts(), counts):
+            mine.update(other)
+
     def path(self, name):
         return os.path.join(self.folder, name)
 
@@ -120,7 +128,8 @@ class Checker:
         made = case.weights
         with open(self.path("net.cfg"), "wb") as stream:
             stream.write(case.data)
-        write_weights(case.data, self.path("net.weights"), made["seed"], Header(*made["header"]), made["dead"])
+        header = Header(*made["header"])
+        write_weights(case.data, self.path("net.weights"), made["seed"], header, made["dead"], case.dialect)
 
     def _read(self, name):
         with open(self.path(name), "rb") as stream:

@@ -263,13 +263,13 @@ class Gentle(make_weights.Measuring):
         return NumpyBuilder.batch_norm(self, x, gamma, beta, mean, variance)
 
 
-def write_weights(data, path, seed, header, dead):
+def write_weights(data, path, seed, header, dead, dialect):
     """Writes weights for the cfg `data`: batch norm with the statistics of the net's own maps, some gammas dead.
 
     Args:
         dead: share of the removable channel sets whose gamma is 0.
     """
-    net = build(parse(data))
+    net = build(parse(data), dialect)
     net.header = header
     random = np.random.RandomState(seed)
     silent = make_weights.dead_channels(net, dead, random)
@@ -294,5 +294,5 @@ def _vary(layer, random):
         layer.set_param("scales", scales)
     if layer.has("biases") and random.randint(3) == 0:
         biases = layer.array("biases").copy()
-        biases[random.uniform(size=biases.size) < 0.4] = 0
+        biases[random.uniform(size=biases.shape) < 0.4] = 0
         layer.set_param("biases", biases)

@@ -129,7 +129,7 @@ class Calibration:
         """Runs `layer`, whose parameters are there. A layer that numpy cannot run leaves no map behind it."""
         pairs = [self.maps.get(x.index, (None, None)) for x in layer.inputs]
         inputs = [pair[layer.op.implicit and i == 0] for i, pair in enumerate(pairs)]
-        self.builder.subject, self.builder.layer = layer, layer.index
+        self.builder.subject, self.builder.layer, self.builder.images = layer, layer.index, IMAGES
         if all(x is not None for x in inputs):
             try:
                 with np.errstate(all="ignore"):

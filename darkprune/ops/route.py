@@ -54,11 +54,9 @@ class Route(Op):
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         groups = max(1, layer["groups"])
-        if not layer.shape.c:
-            return self._flattened(layer, ins)
         for source in ins if groups > 1 else []:
             g.balance(np.split(source, groups), "groups of route {}".format(layer.number))
-        return self._joined(layer, ins)
+        return self._joined(layer, ins) if layer.shape.c else self._flattened(layer, ins)
 
     def _joined(self, layer: "Layer", ins: List[np.ndarray]) -> np.ndarray:
         return np.concatenate(self._parts(layer, ins))

@@ -120,7 +120,8 @@ def _obstacle(net: Net, shortcut: Layer, trunk: Any, branch: Tuple[Layer, ...]) 
 
 def is_plain(shortcut: Layer) -> bool:
     """Whether the sum is nothing but a sum, so that without its branch it is its trunk."""
-    return bool(shortcut["activation"] == "linear") and not shortcut.params
+    factors = [shortcut["alpha"], shortcut["beta"]]
+    return bool(shortcut["activation"] == "linear") and factors == [1, 1] and not shortcut.params
 
 
 def ends(channels: Channels, branch: Tuple[Layer, ...]) -> Set[int]:
