@@ -188,6 +188,4 @@ DEFECTS = [
 
 @pytest.mark.parametrize("defect, words", DEFECTS)
 def test_a_defect_is_found(checker, monkeypatch, defect, words):
-    found = nets_until_found(checker, monkeypatch, defect, words)
-    print(defect.__name__, found)
-    assert found is not None
+    assert nets_until_found(checker, monkeypatch, defect, words) is not None

@@ -113,8 +113,8 @@ def _obstacle(net: Net, shortcut: Layer, trunk: Any, branch: Tuple[Layer, ...]) 
     if users:
         return "layer {} shares its weights".format(users[0].index), False
     if not is_plain(shortcut):
-        word = "it is weighted" if shortcut.params else "its activation is {}".format(shortcut["activation"])
-        return word, True
+        weighted = shortcut.params or shortcut["activation"] == "linear"  # by alpha and beta
+        return "it is weighted" if weighted else "its activation is {}".format(shortcut["activation"]), True
     return None, True
 
 
