@@ -105,7 +105,7 @@ def compare_surgery(
     reference, hook = silenced.reference(mode)
     runner = NumpyRunner(reference, hook, progress)
     expected, found = runner.infer(batch), NumpyRunner(pruned, progress=progress).infer(batch)
-    after, checks = Channels(pruned), []
+    after, checks, lefts = Channels(pruned), [], {}
     last = {id(layer) for layer in pruned.outputs()}
     for layer in pruned.layers:
         original = numbers[layer.index]
@@ -113,21 +113,34 @@ def compare_surgery(
         if id(layer) in last:
             offset = np.zeros_like(offset)  # nobody reads it who could have taken it over
         new = _is_original(after, layer, numbers, silenced)
-        left = _by_channel(expected[original], keep.size)[:, keep] - offset[keep][:, None]
+        lefts[layer.index] = (original, keep, offset)
+        left = _surviving(expected, *lefts[layer.index])
         right = _by_channel(found[layer.index], new.size)[:, new]
         if left.shape != right.shape:
             raise VerifyError("the plan does not lead to layer {} of the second pair".format(layer.index))
         tolerance = float("inf") if mode == "bias" else SURGERY
-        checks.append(check("surgery", "numpy", layer.index, left.astype(np.float32), right, tolerance))
-    return allow_noise(checks, lambda: _float_noise(runner, batch, expected, numbers))
+        checks.append(check("surgery", "numpy", layer.index, left, right, tolerance))
+
+    def noise() -> Dict[int, float]:
+        other = NumpyRunner(reference, lambda layer, y: moved(hook(layer, y))).infer(moved(batch))
+        sides = [(i, [_surviving(y, *left) for y in (expected, other)]) for i, left in lefts.items()]
+        return {i: check("noise", "numpy", i, first, second, 0.0).max_error for i, (first, second) in sides}
+
+    return allow_noise(checks, noise)
+
+
+def _surviving(outputs: Dict[int, np.ndarray], index: int, keep: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """[N, channels, values] that survive of a layer of the original, less the constants that moved into its readers."""
+    return (_by_channel(outputs[index], keep.size)[:, keep] - offset[keep][:, None]).astype(np.float32)
 
 
 def allow_noise(checks: List[Check], noise: Callable[[], Dict[int, float]]) -> List[Check]:
     """The checks, where one fails with a tolerance of at least four times the noise of its layer.
 
     Args:
-        noise: layer -> how far the reference itself moves when its input moves in the last bit of float32; called
-            only if a check fails. Deep nets with random weights amplify rounding; nothing can equal them more closely.
+        noise: layer -> how far the reference itself moves when its tensors move in the last bit of float32; called
+            only if a check fails. Deep nets with random weights amplify rounding, and where values cancel only rounding
+            is left; nothing can equal them more closely.
     """
     if all(c.ok for c in checks):
         return checks
@@ -136,13 +149,6 @@ def allow_noise(checks: List[Check], noise: Callable[[], Dict[int, float]]) -> L
         tolerance = c.tolerance if c.ok else max(c.tolerance, NOISE * floor[c.layer])
         result.append(c._replace(tolerance=tolerance, ok=bool(c.max_error <= tolerance)))
     return result
-
-
-def _float_noise(
-    runner: NumpyRunner, batch: np.ndarray, expected: Dict[int, np.ndarray], numbers: Dict[int, int]
-) -> Dict[int, float]:
-    other = runner.infer(moved(batch))
-    return {new: check("noise", "numpy", old, expected[old], other[old], 0.0).max_error for new, old in numbers.items()}
 
 
 def moved(batch: np.ndarray) -> np.ndarray:

@@ -28,10 +28,11 @@ def _miscounted(net: Net) -> Iterator[Notice]:
     counted: List[int] = []
     for layer in net.layers:
         wanted = [spec.shape for spec in layer.op.parameters(layer)]
-        if wanted and wanted != [spec.shape for spec in layer.op.parameters(alone(layer, size))]:
-            message = "OpenCV DNN reckons with an input of {} x {} x {} here, not of {} x {} x {}: misread weights"
-            text = message.format(*(size[:3] + layer.input_shape()[:3]))
-            yield Notice(text, layer.place(), None, "opencv")
+        misread = wanted and wanted != [spec.shape for spec in layer.op.parameters(alone(layer, size))]
+        if misread or layer.op.opencv_sized and size[:2] != layer.input_shape()[:2]:
+            message = "OpenCV DNN reckons with an input of {} x {} x {} here, not of {} x {} x {}: "
+            message += "misread weights" if misread else "it takes another part of it"
+            yield Notice(message.format(*(size[:3] + layer.input_shape()[:3])), layer.place(), None, "opencv")
             return
         try:
             size = layer.op.opencv_size(layer, size, counted)

@@ -16,6 +16,7 @@ class Crop(Op):
     """Random in training, central at inference."""
 
     names = ("crop",)
+    opencv_sized = True
     options = (
         opt("crop_width", "int", 1, low=1),
         opt("crop_height", "int", 1, low=1),

@@ -52,6 +52,10 @@ REFUSED = {
     "a gated list": conv(4) + AVERAGE + connected(4) + route(1) + section("scale_channels", from_=2) + conv(2, size=1),
     "a head over a list": conv(4) + connected(6) + section("yolo", **YOLO),
     "an adjusting [crop]": conv(4) + section("crop", crop_width=5, crop_height=6) + conv(4),
+    "a [crop] of a larger map": conv(4)
+    + conv(4, stride=2)
+    + route(0)
+    + section("crop", crop_width=5, crop_height=6, noadjust=1),
     "two [region]": conv(6) + REGION + "num=1\n" + route(0) + conv(6, size=1) + REGION + "num=1\n",
     "[region] without num": conv(6) + REGION,
     "[yolo] without num": conv(6) + section("yolo", mask="0", anchors="1,2", classes=1),
