@@ -8,6 +8,7 @@ from typing import Any, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends.base import Builder
+from darkprune.backends.numpy_windows import canvas, depth_to_space, fold, outputs, space_to_depth, taps
 from darkprune.darknet.dialect import deviation
 from darkprune.ops.activation_functions import activate
 
@@ -16,50 +17,6 @@ COLUMN_FLOATS = 64 * 2**20 // 4  # bound of the column buffer, 64 MB; larger map
 
 def _per_channel(values):
     return np.asarray(values, np.float32).reshape(1, -1, 1, 1)
-
-
-def _outputs(length, padding, size, stride):
-    """Number of windows along an axis, `padding` in total; below 1 if none fits."""
-    return (length + padding - size) // stride + 1
-
-
-def _canvas(x, top, left, height, width, fill):
-    """`x` placed at (top, left) of a height x width map of `fill`, cut where it sticks out; maybe `x` itself."""
-    if top == 0 and left == 0 and height <= x.shape[2] and width <= x.shape[3]:
-        return x
-    rows, columns = min(x.shape[2], height - top), min(x.shape[3], width - left)
-    canvas = np.full(x.shape[:2] + (height, width), fill, np.float32)
-    canvas[:, :, top : top + rows, left : left + columns] = x[:, :, :rows, :columns]
-    return canvas
-
-
-def _taps(start, count, stride):
-    """The slice that takes `count` cells, `stride` apart, from `start` on."""
-    return slice(start, start + (count - 1) * stride + 1, stride)
-
-
-def _space_to_depth(x, s):
-    n, c, h, w = x.shape
-    cells = x.reshape(n, c, h // s, s, w // s, s)
-    return cells.transpose(0, 3, 5, 1, 2, 4).reshape(n, c * s * s, h // s, w // s)
-
-
-def _depth_to_space(x, s):
-    n, c, h, w = x.shape
-    cells = x.reshape(n, s, s, c // (s * s), h, w)
-    return cells.transpose(0, 3, 4, 1, 5, 2).reshape(n, c // (s * s), h * s, w * s)
-
-
-def _fold(combine, x, size, stride, out):
-    """Windows of size x size combined by an associative ufunc: along the rows first, then down the columns."""
-    (sy, sx), (oh, ow) = stride, out
-    rows = x[:, :, :, _taps(0, ow, sx)].copy()
-    for i in range(1, size):
-        combine(rows, x[:, :, :, _taps(i, ow, sx)], out=rows)
-    result = rows[:, :, _taps(0, oh, sy)].copy()
-    for i in range(1, size):
-        combine(result, rows[:, :, _taps(i, oh, sy)], out=result)
-    return result
 
 
 class NumpyBuilder(Builder):
@@ -92,8 +49,8 @@ class NumpyBuilder(Builder):
             shapes = "conv2d of {} channels, weights {}, groups {}".format(c, weight.shape, groups)
             raise self.unsupported(shapes, "groups must divide both the channels and the filters")
         reach_y, reach_x = dilation * (kh - 1) + 1, dilation * (kw - 1) + 1
-        oh = _outputs(h, 2 * padding, reach_y, stride[0])
-        ow = _outputs(w, 2 * padding, reach_x, stride[1])
+        oh = outputs(h, 2 * padding, reach_y, stride[0])
+        ow = outputs(w, 2 * padding, reach_x, stride[1])
         if oh < 1 or ow < 1:
             raise self.unsupported("a {}x{} kernel on a {}x{} map".format(kh, kw, h, w))
         pointwise = kh == kw == 1
@@ -101,7 +58,7 @@ class NumpyBuilder(Builder):
             x, stride, padding = self._reinterpret(x, groups, oh, ow), (1, 1), 0
         if not (pointwise and padding == 0 and tuple(stride) == (1, 1)):
             height, width = (oh - 1) * stride[0] + reach_y, (ow - 1) * stride[1] + reach_x
-            x = _canvas(x, padding, padding, height, width, 0)
+            x = canvas(x, padding, padding, height, width, 0)
         if groups == c:
             return self._depthwise(x, weight, stride, dilation, (oh, ow))
         return self._gemm(x, weight, stride, dilation, groups, (oh, ow))
@@ -118,13 +75,13 @@ class NumpyBuilder(Builder):
     def _depthwise(self, x, weight, stride, dilation, out):
         """One channel per group: a product per channel is no matrix product, so taps are accumulated."""
         (n, c), (filters, _, kh, kw), (oh, ow) = x.shape[:2], weight.shape, out
-        taps = weight.reshape(1, c, filters // c, kh, kw, 1, 1)
+        kernels = weight.reshape(1, c, filters // c, kh, kw, 1, 1)
         total = np.zeros((n, c, filters // c, oh, ow), np.float32)
         product = np.empty_like(total)
         for ky in range(kh):
             for kx in range(kw):
-                cells = x[:, :, None, _taps(ky * dilation, oh, stride[0]), _taps(kx * dilation, ow, stride[1])]
-                np.multiply(cells, taps[:, :, :, ky, kx], out=product)
+                cells = x[:, :, None, taps(ky * dilation, oh, stride[0]), taps(kx * dilation, ow, stride[1])]
+                np.multiply(cells, kernels[:, :, :, ky, kx], out=product)
                 total += product
         return total.reshape(n, filters, oh, ow)
 
@@ -161,7 +118,7 @@ class NumpyBuilder(Builder):
         columns = self._buffer[:count].reshape(shape)
         for ky in range(kh):
             for kx in range(kw):
-                cells = image[:, _taps(ky * dilation, rows, stride[0]), _taps(kx * dilation, ow, stride[1])]
+                cells = image[:, taps(ky * dilation, rows, stride[0]), taps(kx * dilation, ow, stride[1])]
                 columns[:, ky, kx] = cells
         return columns
 
@@ -169,7 +126,7 @@ class NumpyBuilder(Builder):
 
     def local_conv2d(self, x: np.ndarray, weight: np.ndarray, stride: int = 1, padding: int = 0) -> np.ndarray:
         oh, ow, n, c, kh, kw = weight.shape
-        x = _canvas(x, padding, padding, (oh - 1) * stride + kh, (ow - 1) * stride + kw, 0)
+        x = canvas(x, padding, padding, (oh - 1) * stride + kh, (ow - 1) * stride + kw, 0)
         kernels = np.asarray(weight, np.float32).reshape(oh * ow, n, c * kh * kw)
         result = np.empty((x.shape[0], n, oh, ow), np.float32)
         for image, target in zip(x, result):
@@ -216,21 +173,21 @@ class NumpyBuilder(Builder):
 
     def _windows(self, x, size, stride, padding, fill):
         """The map with its border of `fill`, and (oh, ow)."""
-        oh, ow = [_outputs(x.shape[2 + i], padding, size, stride[i]) for i in (0, 1)]
+        oh, ow = [outputs(x.shape[2 + i], padding, size, stride[i]) for i in (0, 1)]
         if oh < 1 or ow < 1:
             raise self.unsupported("a {0}x{0} window on a {1[2]}x{1[3]} map".format(size, x.shape))
         height, width = (oh - 1) * stride[0] + size, (ow - 1) * stride[1] + size
-        return _canvas(x, padding // 2, padding // 2, height, width, fill), (oh, ow)
+        return canvas(x, padding // 2, padding // 2, height, width, fill), (oh, ow)
 
     def max_pool(self, x: np.ndarray, size: int, stride: Tuple[int, int] = (1, 1), padding: int = 0) -> np.ndarray:
-        canvas, out = self._windows(x, size, stride, padding, -np.inf)
-        return _fold(np.maximum, canvas, size, stride, out)
+        bordered, out = self._windows(x, size, stride, padding, -np.inf)
+        return fold(np.maximum, bordered, size, stride, out)
 
     def avg_pool(self, x: np.ndarray, size: int, stride: Tuple[int, int] = (1, 1), padding: int = 0) -> np.ndarray:
-        canvas, out = self._windows(x, size, stride, padding, 0)
+        bordered, out = self._windows(x, size, stride, padding, 0)
         valid, _ = self._windows(np.ones((1, 1) + x.shape[2:], np.float32), size, stride, padding, 0)
-        total = _fold(np.add, canvas, size, stride, out)
-        return total / np.maximum(_fold(np.add, valid, size, stride, out), 1)
+        total = fold(np.add, bordered, size, stride, out)
+        return total / np.maximum(fold(np.add, valid, size, stride, out), 1)
 
     def global_avg_pool(self, x: np.ndarray) -> np.ndarray:
         # Over one contiguous axis: numpy then sums pairwise, which keeps float32 accurate on large maps.
@@ -244,7 +201,7 @@ class NumpyBuilder(Builder):
     def downsample_sum(self, x: np.ndarray, stride: int, scale: float = 1.0) -> np.ndarray:
         self._check_cells(x, stride, "downsample_sum")
         out = (x.shape[2] // stride, x.shape[3] // stride)
-        return _fold(np.add, x, stride, (stride, stride), out) * np.float32(scale)
+        return fold(np.add, x, stride, (stride, stride), out) * np.float32(scale)
 
     def spread(self, x: np.ndarray, stride: int) -> np.ndarray:
         n, c, h, w = x.shape
@@ -293,17 +250,17 @@ class NumpyBuilder(Builder):
         n, c, h, w = x.shape
         self._check_depth(x, stride, "reorg")
         if reverse:
-            return _depth_to_space(x, stride)
+            return depth_to_space(x, stride)
         self._check_cells(x, stride, "reorg")
         view = x.reshape(n, c // (stride * stride), h * stride, w * stride)
-        return _space_to_depth(view, stride).reshape(n, c * stride * stride, h // stride, w // stride)
+        return space_to_depth(view, stride).reshape(n, c * stride * stride, h // stride, w // stride)
 
     def space_to_depth(self, x: np.ndarray, stride: int, reverse: bool = False) -> np.ndarray:
         if reverse:
             self._check_depth(x, stride, "space_to_depth")
-            return _depth_to_space(x, stride)
+            return depth_to_space(x, stride)
         self._check_cells(x, stride, "space_to_depth")
-        return _space_to_depth(x, stride)
+        return space_to_depth(x, stride)
 
     # Across channels.
 
