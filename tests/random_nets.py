@@ -158,7 +158,7 @@ class Maker(Wiring):
         if self.now[2] < 3:
             return self.conv()
         size = self.pick([5, 3])
-        self.add("normalization", self.now, [("size", size), ("alpha", ".01"), ("beta", "0.75"), ("kappa", 1)])
+        self.add("normalization", self.now, [("size", size), ("alpha", ".001"), ("beta", "0.75"), ("kappa", 1)])
 
     # ---- ends
 

@@ -26,7 +26,17 @@ def hazards(net: Net) -> List[Notice]:
         for hazard in layer.op.hazards(layer):
             found.append(_notice(layer, hazard))
         found.extend(_head_hazards(layer))
-    return found + opencv_hazards(net)
+    return found + _memory_hazards(net) + opencv_hazards(net)
+
+
+def _memory_hazards(net: Net) -> List[Notice]:
+    """Layers for which the original sets too little memory aside; a large convolution's is enough for them too."""
+    needs = [layer.op.original_memory(layer) for layer in net.layers]
+    room = max([0] + [aside for aside, _ in needs])
+    message = "the original Darknet writes behind the end of its memory: no convolution uses as much"
+    return [
+        Notice(message, layer.place(), None, "pjreddie") for layer, (_, used) in zip(net.layers, needs) if used > room
+    ]
 
 
 def header_hazards(net: Net) -> List[Notice]:

@@ -253,6 +253,10 @@ class Op:
         """Readers that misread or refuse this layer, and why."""
         return iter(())
 
+    def original_memory(self, layer: "Layer") -> Tuple[int, int]:
+        """(floats that the original Darknet sets aside for this layer, floats it uses) of the memory all share."""
+        return 0, 0
+
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         """The size that OpenCV's importer reckons with behind this layer.
 

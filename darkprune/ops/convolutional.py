@@ -128,6 +128,10 @@ class Convolutional(Op):
     def pjreddie_flops(self, layer: "Layer") -> float:
         return self._flops(layer)
 
+    def original_memory(self, layer: "Layer") -> Tuple[int, int]:
+        columns = layer.shape.w * layer.shape.h * layer["size"] ** 2 * (layer.input_shape().c // self.groups(layer))
+        return columns, columns
+
     def _flops(self, layer: "Layer") -> float:
         shape = layer.input_shape()
         area = layer.shape.w * layer.shape.h

@@ -1,6 +1,6 @@
 """[local]: a convolution whose kernels differ from place to place."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 
 from darkprune.errors import Unsupported
 from darkprune.ops.base import Hazard, Op, ParamSpec, Shape, describe, image, opt, param, require_image, window
@@ -52,6 +52,10 @@ class Local(Op):
         y = b.local_conv2d(xs[0], layer.array("weights").reshape(h, w, n, c, k, k), layer["stride"], padding)
         biases = b.constant(layer.array("biases").reshape(n, h, w))
         return b.activation(b.add(y, biases), layer["activation"])
+
+    def original_memory(self, layer: "Layer") -> Tuple[int, int]:
+        columns = layer.shape.w * layer.shape.h * layer["size"] ** 2 * layer.input_shape().c
+        return columns // 4, columns  # it takes bytes for floats
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if layer["pad"]:

@@ -31,7 +31,8 @@ NETS = {
     + section("reorg", flatten=1, reverse=1, stride=2),
     "extra values": conv(6) + section("reorg", extra=3, stride=1) + CONNECTED,
     "maps of different sizes": conv(4) + conv(6, stride=2) + route(-1, 0, -1) + CONNECTED,
-    "kernels of each place": conv(4)
+    "kernels of each place": conv(8)
+    + conv(4)
     + section("local", filters=3, size=3, stride=2, pad=0, activation="leaky")
     + section("local", filters=5, size=1, activation="logistic"),
 }

@@ -69,6 +69,10 @@ CASES = {
         NET + CONV.replace("=4", "=2") + CONV + "[shortcut]\nfrom=0\nalpha=.5\n",
         ("opencv", 19, "OpenCV DNN multiplies channels by alpha to which nothing is added"),
     ),
+    "a layer without memory of its own": (
+        NET + CONV.replace("size=3", "size=1") + "[local]\nfilters=2\nsize=3\nactivation=leaky\n",
+        ("pjreddie", 11, "the original Darknet writes behind the end of its memory: no convolution uses as much"),
+    ),
     "what a head makes of its map": (
         NET + CONV + YOLO + "anchors=1,2\n" + CONV,
         ("alexeyab", 20, "AlexeyAB's Darknet has numbers of its own behind the head, layer 2"),
@@ -92,6 +96,8 @@ def test_notice(name):
 
 def test_a_plain_net_has_no_notice():
     assert told(NET + CONV + YOLO + "anchors=1,2\n") == []
+    local = told(NET + CONV + "[local]\nfilters=2\nsize=3\nactivation=leaky\n")
+    assert local == [("opencv", 11, "OpenCV DNN does not know [local]")]
     assert told(NET + CONV + "stride_x=1\ndilation=1\nshare_index=-1000000000\nflipped=0\n") == []
 
 
