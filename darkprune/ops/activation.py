@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 
 import numpy as np
 
-from darkprune.ops.activation_functions import ACTIVATIONS
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, opt
-from darkprune.ops.common import activated, activation_hazards, activation_of
+from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -26,8 +25,7 @@ class Activation(Op):
         return layer.input_shape()
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
-        if ACTIVATIONS[layer["activation"]].couples_channels:
-            g.pin(ins[0], "{} of layer {} couples channels".format(layer["activation"], layer.number))
+        pin_coupled(layer, ins[0], g)
         return ins[0]
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:

@@ -11,6 +11,7 @@ from darkprune.ops.activation_functions import ACTIVATIONS, constants
 from darkprune.ops.base import Hazard
 
 if TYPE_CHECKING:
+    from darkprune.graph.channels import Channels
     from darkprune.graph.layer import Layer
 
 
@@ -34,6 +35,12 @@ def activation_of(layer: "Layer", key: str = "activation") -> str:
             "unknown activation {!r}; Darknet would compute ReLU".format(name), layer.place("activation"), cure
         )
     return str(name)
+
+
+def pin_coupled(layer: "Layer", labels: np.ndarray, g: "Channels") -> None:
+    """Keeps channels whose activation looks at all of them."""
+    if ACTIVATIONS[layer["activation"]].couples_channels:
+        g.pin(labels, "{} of layer {} couples channels".format(layer["activation"], layer.number))
 
 
 def activated(layer: "Layer", values: np.ndarray) -> np.ndarray:

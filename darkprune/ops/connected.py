@@ -17,7 +17,7 @@ from darkprune.ops.base import (
     opt,
     param,
 )
-from darkprune.ops.common import activated, activation_hazards, activation_of
+from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -61,6 +61,7 @@ class Connected(Op):
         out = g.fresh(layer, layer["output"])
         g.axis(layer, "out", out)
         g.axis(layer, "in", np.repeat(ins[0], shape.area))
+        pin_coupled(layer, out, g)
         if layer["dontload"] or layer["dontloadscales"]:
             g.pin(ins[0], "read by layer {}, whose arrays are not in the file".format(layer.number))
             g.pin(out, "made by layer {}, whose arrays are not in the file".format(layer.number))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 
 from darkprune.errors import Unsupported
-from darkprune.ops.activation_functions import ACTIVATIONS
 from darkprune.ops.base import (
     Absorber,
     Emission,
@@ -22,7 +21,7 @@ from darkprune.ops.base import (
     require_image,
     window,
 )
-from darkprune.ops.common import activated, activation_of, pad_of, require_dilation, require_split
+from darkprune.ops.common import activated, activation_of, pad_of, pin_coupled, require_dilation, require_split
 from darkprune.ops.convolutional_hazards import NO_LAYER, convolution_hazards
 
 if TYPE_CHECKING:
@@ -191,8 +190,7 @@ class Convolutional(Op):
             for target in layer.pointers.values():
                 g.pin(g.output(target), "layer {} shares its weights".format(layer.number))
                 g.pin(g.inputs(target), "layer {} shares its weights".format(layer.number))
-        if ACTIVATIONS[layer["activation"]].couples_channels:
-            g.pin(out, "{} of layer {} couples channels".format(layer["activation"], layer.number))
+        pin_coupled(layer, out, g)
         if groups == x.size and groups > 1:
             g.tie(np.repeat(x, filters // groups), out, "depthwise layer {}".format(layer.number))
         elif groups > 1:

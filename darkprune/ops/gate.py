@@ -6,7 +6,7 @@ import numpy as np
 
 from darkprune.errors import CfgError, GraphError
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, image, opt
-from darkprune.ops.common import activated, activation_hazards, activation_of
+from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -30,6 +30,7 @@ class Gate(Op):
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         if ins[0].size == ins[1].size:
             g.tie(ins[0], ins[1], "{} {}".format(layer.type, layer.number))
+        pin_coupled(layer, ins[1], g)
         return ins[1]
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
@@ -80,6 +81,7 @@ class ScaleChannels(Gate):
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         if layer["scale_wh"]:
             g.pin(ins[0], "gates every channel of layer {}".format(layer.number))
+            pin_coupled(layer, ins[1], g)
             return ins[1]
         return Gate.channels(self, layer, ins, g)
 

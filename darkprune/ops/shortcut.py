@@ -16,7 +16,7 @@ from darkprune.ops.base import (
     opt,
     param,
 )
-from darkprune.ops.common import activated, activation_hazards, activation_of
+from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -129,6 +129,7 @@ class Shortcut(Op):
             if labels.size < out.size and self._reach(layer, source):
                 reason = "widths of shortcut {} that AlexeyAB's Darknet misreads".format(layer.number)
                 g.overreach(out, labels, g.output(source.inputs[0]), reason)
+        pin_coupled(layer, out, g)
         return out
 
     def _reach(self, layer: "Layer", source: Any) -> bool:
