@@ -14,7 +14,7 @@ from darkprune.errors import DarkpruneError, VerifyError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
-from darkprune.prune.blocks import is_plain
+from darkprune.prune.blocks import ends, is_plain
 from darkprune.prune.constant_readers import readers_of, sums_of
 from darkprune.prune.emission import walk
 from darkprune.prune.plan import Plan
@@ -167,7 +167,7 @@ class Silenced:
         self.muted: Set[int] = set()
         self.bypassed: Dict[int, int] = {}
         for index, branch in blocks.items():
-            self.muted.update(self.channels.owner[self.channels.outputs[max(branch)]].tolist())
+            self.muted.update(ends(self.channels, tuple(net.layers[i] for i in sorted(branch))))
             if not is_plain(net.layers[index]):
                 trunks = [x.index for x in net.layers[index].inputs if x.index not in branch]
                 self.bypassed[index] = trunks[0]

@@ -35,8 +35,8 @@ class Gate(Op):
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
         gate, carried = ins
-        if gate.offset.size != carried.offset.size:
-            return Op.emit(self, layer, ins, fate)
+        if gate.offset.size == 1:  # a map that gates every channel
+            gate = Emission(*[np.broadcast_to(value, carried.offset.shape) for value in gate])
         offset = gate.offset * carried.offset
         unknown = (gate.live & (carried.offset != 0)) | (carried.live & (gate.offset != 0))
         zero = (~gate.live & (gate.offset == 0)) | (~carried.live & (carried.offset == 0))
@@ -66,12 +66,12 @@ class ScaleChannels(Gate):
     def infer(self, layer: "Layer") -> Shape:
         activation_of(layer)
         gate, shape = layer.input_shape(), layer.input_shape(1)
-        fits = (gate.w, gate.h) == (shape.w, shape.h) if layer["scale_wh"] else gate.c == shape.c
-        if not fits or not gate.c:
+        wanted = (shape.w, shape.h, 1) if layer["scale_wh"] else (1, 1, shape.c)
+        if gate[:3] != wanted or not shape.c:
             raise GraphError(
                 "a gate of {} x {} x {} does not fit {} x {} x {}".format(*(gate[:3] + shape[:3])),
                 layer.place("from"),
-                "the layer before must have the channels of `from`, 1 x 1",
+                "the layer before must be {} x {} x {}".format(*wanted),
             )
         return image(shape.w, shape.h, shape.c)
 

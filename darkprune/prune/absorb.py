@@ -18,12 +18,14 @@ from darkprune.ops.activation_functions import inverse
 from darkprune.ops.base import Emission
 from darkprune.ops.common import activated
 from darkprune.prune.constant_readers import (
+    AUDIBLE,
     Carriers,
     Key,
     Reader,
     Sums,
     all_sums,
     audible,
+    plain_bias,
     readers_of,
     served,
     too_large,
@@ -63,36 +65,68 @@ class Absorption:
         readers = readers_of(net, channels, result.emissions, skip, mode)
         sums = all_sums([(r, self._rows(r), ~removed[channels.sets[r.labels]]) for r in readers])
         self._heard = audible(net, channels) if carriers else {}
-        seeds = self._emitters(readers, sums)
-        values = walk(net, channels, removed, seeds=seeds).emissions if self.constants else {}
+        values = self._emitters(readers, sums)
         self._silence_columns()
         for reader in readers:
             self._patch_reader(reader, sums[reader.key].total, values)
 
     # ---- constant channels
 
-    def _emitters(self, readers: List[Reader], sums: Dict[Key, Sums]) -> Dict[int, np.ndarray]:
-        """Turns the filters of constant sets into constants; returns what every producer now emits."""
-        channels = self.channels
-        seeds: Dict[int, np.ndarray] = {}
-        demand = self._demand(readers, sums)
-        for layer, sets in channels.producers():
-            mine = [int(k) for k in np.flatnonzero(self._constant[sets])]
-            if not mine:
-                continue
-            if layer.index in self.skip:
-                seeds[layer.index] = np.zeros(sets.size)
-                continue
-            labels = channels.outputs[layer.index]
-            bias = {k: 0.0 for k in mine}
-            for k in mine:
-                group = int(channels.added[labels[k]])
-                first = group == labels[k]  # of filters whose maps are added up, the first emits, the others 0
-                if first and group in demand:
-                    bias[k] = self._bias(layer, sets, demand[group])
-            seeds[layer.index] = self._seed(layer, sets, bias)
+    def _emitters(self, readers: List[Reader], sums: Dict[Key, Sums]) -> Dict[int, Emission]:
+        """Turns the filters of constant sets into constants; returns what then arrives at every layer."""
+        if not self.constants:
+            return {}
+        demand, plain = self._demand(readers, sums), np.zeros(self.channels.size, bool)
+        seeds, values = self._emit(demand, plain)
+        faint = [self.carriers[r.key] for r in readers if r.key in self.carriers and self._faint(r, seeds, values)]
+        if faint:
+            plain[faint] = True
+            seeds, values = self._emit(demand, plain)
+        for layer, bias in self._biases(demand, plain):
             self._patch_producer(layer, bias)
-        return seeds
+        return values
+
+    def _emit(self, demand: Dict[int, float], plain: np.ndarray) -> Tuple[Dict[int, np.ndarray], Dict[int, Emission]]:
+        """What every producer of constants emits, and what arrives of it. `plain`: as in `_biases`."""
+        skipped = [layer for layer, _ in self._producers() if layer.index in self.skip]
+        seeds = {layer.index: np.zeros(layer.shape.channels) for layer in skipped}
+        for layer, bias in self._biases(demand, plain):
+            seed = np.zeros(layer.shape.channels)
+            seed[list(bias)] = activated(layer, np.array(list(bias.values())))
+            seeds[layer.index] = seed
+        return seeds, walk(self.net, self.channels, self.removed, seeds=seeds).emissions
+
+    def _producers(self) -> List[Tuple[Layer, np.ndarray]]:
+        """The layers that make constants."""
+        return [(layer, sets) for layer, sets in self.channels.producers() if self._constant[sets].any()]
+
+    def _biases(self, demand: Dict[int, float], plain: np.ndarray) -> List[Tuple[Layer, Dict[int, float]]]:
+        """Layer and its constants' biases. Of filters whose maps are added up, the first emits, the others 0.
+
+        `plain`: bool by set: all that the set makes is as `audible` has it, and not only what somebody reads.
+        """
+        found = []
+        for layer, sets in self._producers():
+            if layer.index in self.skip:
+                continue
+            labels, bias = self.channels.outputs[layer.index], {}
+            for k in np.flatnonzero(self._constant[sets]).tolist():
+                group = int(self.channels.added[labels[k]])
+                bias[k] = 0.0
+                if group == labels[k] and plain[sets[k]]:
+                    bias[k] = plain_bias(layer) or 0.0
+                elif group == labels[k] and group in demand:
+                    bias[k] = self._bias(layer, sets, demand[group])
+            found.append((layer, bias))
+        return found
+
+    def _faint(self, reader: Reader, seeds: Dict[int, np.ndarray], values: Dict[int, Emission]) -> bool:
+        """Whether too little arrives of a reader's constant: a batch norm or a relu stands before it, or a factor."""
+        column = self._column(reader, self.carriers[reader.key])
+        label = int(self.channels.added[reader.labels[column]])
+        emitted = float(seeds[int(self.channels.owner[label])][int(self.channels.place[label])])
+        value = float(joined(values, reader.layer)[reader.columns][column])
+        return not (emitted > 0 and abs(value) >= AUDIBLE / 2 * emitted)
 
     def _demand(self, readers: List[Reader], sums: Dict[Key, Sums]) -> Dict[int, float]:
         """Group of added labels -> the value its constant should have for the readers it serves."""
@@ -124,12 +158,7 @@ class Absorption:
             if beta is not None:
                 return float(beta)
             value /= 2
-        return float(inverse(layer["activation"], 0.25, layer.dialect_name) or 0.25)
-
-    def _seed(self, layer: Layer, sets: np.ndarray, bias: Dict[int, float]) -> np.ndarray:
-        seed = np.zeros(sets.size)
-        seed[list(bias)] = activated(layer, np.array(list(bias.values())))
-        return seed
+        return float(plain_bias(layer) or 0.25)
 
     def _patch_producer(self, layer: Layer, bias: Dict[int, float]) -> None:
         rows = self._positions(layer, "out", np.array(list(bias)))

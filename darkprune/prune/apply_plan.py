@@ -87,14 +87,21 @@ def _remove_planned_blocks(net: Net, plan: Plan, absorb: str) -> Net:
 
 
 def _planned_sets(net: Net, shorter: Net, sets: Channels, plan: Plan) -> np.ndarray:
-    gone = _mask(net, shorter, sets, plan.removed_channels) | _mask(net, shorter, sets, plan.constants)
-    for number in np.flatnonzero(gone):
-        if sets.pin_reason(number):
-            cause = "the plan removes a channel that must stay: {}".format(sets.pin_reason(number))
-            raise PlanError(cause, hint=AGAIN)
+    constants, number = _mask(net, shorter, sets, plan.constants), numbering(net, shorter)
+    gone = _mask(net, shorter, sets, plan.removed_channels) | constants
+    for pinned in np.flatnonzero(gone & (sets.pinned >= 0)):
+        cause = "the plan removes a channel that must stay: {}".format(sets.pin_reason(pinned))
+        raise PlanError(cause, hint=AGAIN)
     for layer, mine in sets.producers():
         if gone[mine].all():
-            raise PlanError("the plan leaves no filter in layer {}".format(layer.index), hint=AGAIN)
+            raise PlanError("the plan leaves no filter in layer {}".format(number[layer.index]), hint=AGAIN)
+    kept = ~gone | constants
+    for balance in sets.balances:
+        if len({np.count_nonzero(kept[block]) for block in balance.blocks}) > 1:
+            raise PlanError("the plan keeps different numbers of channels in the {}".format(balance.reason), hint=AGAIN)
+    for rule in sets.overreaches:
+        if rule.broken(kept) and not rule.broken(np.ones(sets.size, bool)):
+            raise PlanError("the plan leads to {}".format(rule.reason), hint=AGAIN)
     return gone
 
 

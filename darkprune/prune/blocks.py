@@ -70,18 +70,8 @@ def _branch(shortcut: Layer, trunk: Any, end: Any, readers: Dict[int, List[Layer
 
 
 def _is_own(branch: Tuple[Layer, ...], trunk: Any, channels: Channels) -> bool:
-    """Whether all that leaves the branch is made in it, by the layers that own the labels of its end."""
-    makers: Set[int] = set()
-    waiting: List[Any] = [branch[-1]]
-    while waiting:
-        layer = waiting.pop()
-        if layer is trunk:
-            return False
-        if channels.produces(layer):
-            makers.add(layer.index)
-        else:
-            waiting.extend(layer.inputs)
-    return makers == ends(channels, branch)
+    """Whether all that leaves the branch is made in it."""
+    return ends(channels, branch) <= {layer.index for layer in branch}
 
 
 def _can_close(net: Net, shortcut: Layer, trunk: Any, branch: Tuple[Layer, ...]) -> bool:
@@ -125,5 +115,13 @@ def is_plain(shortcut: Layer) -> bool:
 
 
 def ends(channels: Channels, branch: Tuple[Layer, ...]) -> Set[int]:
-    """The producing layers of the branch's last tensor."""
-    return set(channels.owner[channels.outputs[branch[-1].index]].tolist())
+    """The layers that make what the branch's last tensor consists of: sums, products and routes pass theirs on."""
+    makers: Set[int] = set()
+    waiting: List[Any] = [branch[-1]]
+    while waiting:
+        layer = waiting.pop()
+        if channels.produces(layer) or not isinstance(layer, Layer):
+            makers.add(layer.index)
+        else:
+            waiting.extend(layer.inputs)
+    return makers

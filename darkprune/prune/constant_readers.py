@@ -69,7 +69,7 @@ def readers_of(
 
 
 def audible(net: Net, channels: Channels) -> Dict[int, Emission]:
-    """Layer index -> what arrives, per channel, of a constant 1 that every channel set emits.
+    """Layer index -> what arrives, per channel, of a constant 1 that every channel set emits which is not pinned.
 
     Of filters whose maps are added up only the first emits it, so a reader of another one alone gets nothing.
     """
@@ -77,7 +77,7 @@ def audible(net: Net, channels: Channels) -> Dict[int, Emission]:
     for layer, _ in channels.producers():
         labels = channels.outputs[layer.index]
         seeds[layer.index] = (channels.added[labels] == labels).astype(np.float64)
-    return walk(net, channels, np.ones(channels.size, bool), seeds=seeds).emissions
+    return walk(net, channels, channels.pinned < 0, seeds=seeds).emissions
 
 
 def served(reader: Reader, heard: Dict[int, Emission]) -> np.ndarray:
@@ -127,26 +127,8 @@ def assign(
     usable: np.ndarray,
     heard: Optional[Dict[int, Emission]] = None,
 ) -> Tuple[Carriers, List[Key]]:
-    """`choose_constants`, with only those constants heard that are then really emitted (a product needs two)."""
-    heard = audible(net, channels) if heard is None else heard
-    carriers, unserved = choose_constants(channels, readers, usable, heard)
-    columns = {}
-    for reader in readers:
-        if reader.key in carriers:
-            mine = channels.sets[reader.labels] == carriers[reader.key]
-            columns[reader.key] = int(np.flatnonzero(mine & served(reader, heard))[0])
-    groups = {int(channels.added[r.labels[columns[r.key]]]) for r in readers if r.key in columns}
-    seeds = {}
-    for layer, _ in channels.producers():
-        labels = channels.outputs[layer.index]
-        seeds[layer.index] = np.array([float(label in groups) for label in labels.tolist()])
-    found = walk(net, channels, np.ones(channels.size, bool), seeds=seeds).emissions if groups else {}
-    for reader in readers:
-        column = columns.get(reader.key)
-        if column is not None and not abs(joined(found, reader.layer)[reader.columns][column]) >= AUDIBLE:
-            unserved.append(reader.key)
-            del carriers[reader.key]
-    return carriers, sorted(unserved)
+    """`choose_constants`, with what is heard in this net unless that is given."""
+    return choose_constants(channels, readers, usable, audible(net, channels) if heard is None else heard)
 
 
 def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray:
@@ -155,9 +137,15 @@ def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray
     for layer, sets in channels.producers():
         if not layer.has("scales"):
             usable[sets[channels.scored[sets]]] = False
-        if not layer.has("biases") or inverse(layer["activation"], 0.25, layer.dialect_name) is None:
+        if not layer.has("biases") or plain_bias(layer) is None:
             usable[sets] = False
     return usable
+
+
+def plain_bias(layer: Layer) -> Optional[float]:
+    """The bias with which a filter without weights emits 1, or 0.25 where it cannot; None where it emits neither."""
+    found = [inverse(layer["activation"], value, layer.dialect_name) for value in (1.0, 0.25)]
+    return next((bias for bias in found if bias is not None), None)
 
 
 Sums = NamedTuple(

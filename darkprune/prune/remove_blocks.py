@@ -71,7 +71,13 @@ def silence(net: Net, blocks: List[Block]) -> Silence:
 
 
 def hindrance(net: Net, blocks: List[Block], absorb: str) -> Optional[str]:
-    """Why the constants of the blocks cannot be absorbed as asked; None if they can."""
+    """Why the blocks cannot go together, or their constants cannot be absorbed as asked; None if they can."""
+    gone: Set[int] = set()
+    for block in blocks:
+        layers = {layer.index for layer in block.branch + (block.shortcut,)}
+        if layers & gone:
+            return "a block that goes has layers of it"
+        gone |= layers
     if absorb != "exact" or not blocks:
         return None
     quiet = silence(net, blocks)
