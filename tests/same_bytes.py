@@ -62,7 +62,7 @@ NETS = OrderedDict(
     ]
 )
 for _seed in (3, 8, 21, 34, 55, 89):
-    NETS["random-{}".format(_seed)] = text_of(Maker(Choices(_seed), implicit=False).grow()).decode("latin-1")
+    NETS["random-{}".format(_seed)] = text_of(Maker(Choices(_seed)).grow()).decode("latin-1")
 
 OPTIONS = OrderedDict(
     [

@@ -135,8 +135,6 @@ def usable_sets(net: Net, channels: Channels, removed: np.ndarray) -> np.ndarray
     """bool by set: all its filters can be silenced, and their activations reach positive constants."""
     usable = removed.copy()
     for layer, sets in channels.producers():
-        if not layer.has("scales"):
-            usable[sets[channels.scored[sets]]] = False
         if not layer.has("biases") or plain_bias(layer) is None:
             usable[sets] = False
     return usable

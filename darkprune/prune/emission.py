@@ -37,7 +37,7 @@ def walk(
     Args:
         removed: bool by set number.
         muted: indices of layers whose whole output is silenced (the ends of removed branches).
-        seeds: layer index -> float64 constants that silenced channels emit, instead of what they do emit.
+        seeds: layer index -> float64 constants that removed channels emit, instead of what they do emit.
         bypassed: layer -> the earlier layer that takes its place (sums that are taken out with their activation).
     """
     muted, bypassed = muted or set(), bypassed or {}
@@ -47,6 +47,7 @@ def walk(
     stuck: Dict[int, str] = {}
     muted_stuck: Dict[int, str] = {}
     lately: Dict[int, str] = {}  # set -> where what it emits was lost; that only matters to a layer that reads it
+    spoilt: Set[int] = set()  # sets of which a constant was lost where it met what is none
     for layer in net.layers[: net.loaded]:
         ins = [emissions[x.index] for x in layer.inputs]
         for number in _unknown(layer, channels, ins):
@@ -58,15 +59,16 @@ def walk(
         if layer.index in shared and any((e.offset != 0).any() for e in ins):
             emission = Emission(np.full(emission.offset.shape, np.nan), emission.live)  # another layer uses its arrays
         if seeds is not None and layer.index in seeds:
-            offset = np.where(fate.silenced, seeds[layer.index], emission.offset)
+            offset = np.where(fate.removed, seeds[layer.index], emission.offset)
             emission = Emission(offset, emission.live)
         lost = np.isnan(emission.offset)
         if lost.any():
             out = channels.sets[channels.outputs[layer.index]]
             later = lost & removed[out]
-            for number in set(out[later].tolist()):
-                if number not in lately or len(ins) > 1:
-                    lately[number] = _why(layer)
+            late = set(out[later].tolist())
+            met = late & _constants(layer, channels, ins) - spoilt
+            lately.update({number: _why(layer) for number in met | late - set(lately)})
+            spoilt |= met
             lost &= ~later
             if lost.any():
                 _blame(layer, channels, removed, ins, stuck, muted, muted_stuck)
@@ -86,6 +88,12 @@ def _unknown(layer: Layer, channels: Channels, ins: List[Emission]) -> List[int]
     if absorber.groups == ins[0].offset.size > 1:
         return []  # of a depthwise layer, the filters that read them go too
     return sorted(set(channels.sets[channels.outputs[layer.inputs[0].index]][np.isnan(ins[0].offset)].tolist()))
+
+
+def _constants(layer: Layer, channels: Channels, ins: List[Emission]) -> Set[int]:
+    """The channel sets of which a constant arrives at a layer with several inputs."""
+    parts = [channels.sets[channels.outputs[x.index]][~np.isnan(e.offset)] for x, e in zip(layer.inputs, ins)]
+    return set(np.concatenate(parts).tolist()) if len(ins) > 1 else set()
 
 
 def _why(layer: Layer) -> str:

@@ -78,6 +78,7 @@ def select(net: Net, channels: Channels, options: Options, added: Optional[np.nd
     free = eligible.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
     if options.absorb == "exact":
         free[list(_unabsorbable(net, channels, eligible))] = False
+        free &= _moving(channels, _repair(net, channels, eligible.copy(), scores, options))
     goal = asked = options.channels
     low, high = 0.0, 1.0  # what was asked for too little and too much
     best: Optional[Selection] = None
@@ -104,6 +105,13 @@ def select(net: Net, channels: Channels, options: Options, added: Optional[np.nd
 def _cost(miss: float) -> float:
     """How bad it is that a share misses the goal by `miss`: too much is worse than too little."""
     return 2 * miss if miss > 0 else -miss
+
+
+def _moving(channels: Channels, most: Tuple[np.ndarray, Carriers, Walk, Dict[int, str]]) -> np.ndarray:
+    """bool by set: in its tied width something goes when as much as possible goes."""
+    gone, widths = most[0].copy(), channels.widths()
+    gone[list(most[1].values())] = False
+    return np.isin(widths, widths[gone])
 
 
 def _unabsorbable(net: Net, channels: Channels, removed: np.ndarray) -> Dict[int, str]:

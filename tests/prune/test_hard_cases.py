@@ -7,10 +7,11 @@ import small_nets
 from darkprune import verify
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.cli.main import main
-from darkprune.errors import GraphError, UsageError
+from darkprune.errors import GraphError, PlanError, UsageError
 from darkprune.graph.build import load
 from darkprune.graph.channels import Overreach
 from darkprune.graph.save import save
+from darkprune.prune.apply_plan import apply_plan
 from darkprune.prune.blocks import find_blocks
 from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, route, section, shortcut
@@ -261,3 +262,115 @@ def test_a_factor_that_meets_only_some_cells_passes_no_constant(tmp_path):
     pruned = prune(net, channels=0.5)
     assert any("layer 3 [shortcut] does not pass" in entry["reason"] for entry in pruned.plan.kept)
     assert exact(net, pruned)
+
+
+def test_a_map_that_gates_every_channel_passes_zeros(tmp_path):
+    """With scale_wh a filter of 0 stays 0 whatever its gate says, and what follows makes a constant of it."""
+    gate = conv(1, 1, "logistic", bn=None) + section("scale_channels", from_=1, scale_wh=1)
+    for behind in (section("batchnorm"), section("activation", activation="logistic")):
+        net = small_nets.net(tmp_path, cfg(conv(16), conv(16, 3, "relu"), gate, behind, conv(8, 1), HEAD))
+        net.layers[1].set_param("biases", -np.abs(net.layers[1].array("biases")))
+        pruned = prune(net, channels=0.4, force=True)
+        assert pruned.plan.removed_channels[1] and exact(net, pruned)
+
+
+@pytest.mark.parametrize("gate", ["logistic", "leaky"])
+@pytest.mark.parametrize("product", ["sam", "scale_channels"])
+def test_both_factors_of_a_product_carry_its_constant(product, gate, tmp_path):
+    squeeze = section("avgpool") if product == "scale_channels" else ""
+    text = cfg(conv(16), conv(16, 3, "mish"), squeeze, conv(16, 1, gate), section(product, from_=1), conv(16), HEAD)
+    net = small_nets.net(tmp_path, text)
+    pruned = prune(net, channels=0.4)
+    assert pruned.net.layers[1].shape.c <= 10 and 1 in pruned.plan.constants and exact(net, pruned)
+
+
+@pytest.mark.parametrize("activation", ["logistic", "plse"])
+def test_what_emits_no_small_constant_carries_a_larger_one(activation, tmp_path):
+    block = conv(8, 1, activation) + conv(16, 3, activation) + shortcut(-3)
+    net = small_nets.net(tmp_path, cfg(conv(16, 3, activation), block * 3, conv(16), HEAD))
+    for blocks in (0, 1):
+        pruned = prune(net, channels=0.4, blocks=blocks, force=True)
+        assert pruned.net.layers[0].shape.c <= 10 and exact(net, pruned)
+
+
+def test_a_constant_that_a_batch_norm_would_end_is_emitted_as_it_was_heard(tmp_path):
+    """Behind mean 2, gamma -1 and a relu, a 1 is heard, and the 2 and more that a reader would rather have is not."""
+    behind = section("batchnorm") + section("activation", activation="relu")
+    net = small_nets.net(tmp_path, cfg(conv(16), behind, conv(16), HEAD))
+    ones = np.ones(16)
+    for name, value in (("scales", -ones), ("mean", 2 * ones), ("variance", ones), ("biases", 0 * ones)):
+        net.layers[1].set_param(name, value)
+    net.layers[0].set_param("biases", -10 * ones)  # removed filters emit -1 and leave 3 behind the relu
+    net.layers[3].set_param("weights", 0.1 * np.sign(net.layers[3].array("weights")))
+    pruned = prune(net, channels=0.4, force=True)
+    assert pruned.plan.constants[0] and exact(net, pruned)
+
+
+@pytest.mark.parametrize("act", ["linear", "mish"])
+def test_a_block_that_ends_in_a_gate_goes(act, tmp_path):
+    gate = section("avgpool") + conv(4, 1, "relu") + conv(16, 1, "logistic") + section("scale_channels", from_=-4)
+    squeeze = gate.replace("batch_normalize=1\n", "")
+    net = small_nets.net(tmp_path, cfg(conv(16), (conv(16, 3, act) + gate + shortcut(-6)) * 2, conv(16), HEAD))
+    for absorb in ("exact", "none"):
+        pruned = prune(net, blocks=1, channels=0.3, absorb=absorb, force=True)
+        assert len(pruned.plan.removed_blocks[0]["layers"]) == 6 and exact(net, pruned)
+    net = small_nets.net(tmp_path, cfg(conv(16), (conv(16, 3, act) + squeeze + shortcut(-6)) * 2, conv(16), HEAD))
+    pruned = prune(net, blocks=1)  # the gate that stays has no batch norm, and yet one filter more
+    assert pruned.net.layers[4].shape.c == 17 and exact(net, pruned)
+
+
+def test_of_a_block_in_a_block_only_one_goes(tmp_path):
+    nested = conv(16, 1) + conv(16) + shortcut(-2) + shortcut(-4)
+    net = small_nets.net(tmp_path, cfg(conv(16), nested * 2, conv(16), HEAD))
+    assert [block.shortcut.index for block in find_blocks(net)] == [3, 4, 7, 8]
+    pruned = prune(net, blocks=2, channels=0.3, force=True)
+    layers = [index for entry in pruned.plan.removed_blocks for index in entry["layers"]]
+    assert len(set(layers)) == len(layers) and exact(net, pruned)
+    with pytest.raises(UsageError) as caught:
+        prune(net, blocks=3)
+    assert "2 of 4 can go" in str(caught.value) and "a block that goes has layers of it" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sections, gone, why",
+    [
+        ((conv(16), route(-1, groups=2, group_id=1)), [0, 1], "the groups of route 1"),
+        ((conv(16), conv(16, groups=2)), [0, 1], "the groups of layer 1"),
+        ((conv(9), conv(4, 1), conv(8), shortcut(-2)), [0], "widths of shortcut 3 that AlexeyAB's Darknet misreads"),
+    ],
+)
+def test_a_plan_that_breaks_a_rule_of_the_net_is_refused(sections, gone, why, tmp_path):
+    net = small_nets.net(tmp_path, cfg(*(sections + (conv(8), HEAD))))
+    plan = prune(net, channels=0.3, absorb="none", force=True).plan
+    plan.removed_channels = {0: gone}
+    with pytest.raises(PlanError) as caught:
+        apply_plan(net, plan)
+    assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{}, {"scale_wh": 1}])
+def test_a_gate_of_another_shape_is_refused(options, tmp_path):
+    text = cfg(conv(8), conv(8), section("scale_channels", from_=0, **options), HEAD)
+    with pytest.raises(GraphError) as caught:
+        small_nets.net(tmp_path, text)
+    assert "must be " + ("16 x 16 x 1" if options else "1 x 1 x 8") in str(caught.value)
+
+
+def test_a_filter_without_batch_norm_becomes_a_constant_with_its_set(tmp_path):
+    """Only the depthwise layer, which goes too, reads what the filters without batch norm emit."""
+    text = cfg(conv(16, bn=None), conv(16, 3, "mish", groups=16), conv(8), HEAD)
+    net = small_nets.net(tmp_path, text)
+    pruned = prune(net, channels=0.5)
+    assert pruned.net.layers[0].shape.c <= 9 and pruned.plan.constants[0] == pruned.plan.constants[1]
+    assert exact(net, pruned)
+
+
+@pytest.mark.parametrize("behind", [route(-1, 0), section("maxpool", size=2) + route(-1, 0), shortcut(1)])
+def test_the_layer_that_loses_a_constant_is_named_and_none_behind_it(behind, tmp_path):
+    squeeze = section("avgpool") + conv(4, 1, "relu", bn=None) + conv(16, 1, "logistic", bn=None)
+    gated = conv(16) + conv(16, 3, "mish") + squeeze + section("scale_channels", from_=1)
+    net = small_nets.net(tmp_path, cfg(gated, behind, conv(16), HEAD))
+    reasons = [entry["reason"] for entry in prune(net, channels=0.4, force=True).plan.kept]
+    assert [why for why in reasons if "does not pass" in why] == [
+        "layer 5 [scale_channels] does not pass its constant on"
+    ]
