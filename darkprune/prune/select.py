@@ -78,7 +78,8 @@ def select(net: Net, channels: Channels, options: Options, added: Optional[np.nd
     free = eligible.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
     if options.absorb == "exact":
         free[list(_unabsorbable(net, channels, eligible))] = False
-        free &= _moving(channels, _repair(net, channels, eligible.copy(), scores, options))
+        if channels.balances or options.round > 1:
+            free &= _moving(channels, _repair(net, channels, eligible.copy(), scores, options))
     goal = asked = options.channels
     low, high = 0.0, 1.0  # what was asked for too little and too much
     best: Optional[Selection] = None

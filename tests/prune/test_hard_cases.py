@@ -374,3 +374,11 @@ def test_the_layer_that_loses_a_constant_is_named_and_none_behind_it(behind, tmp
     assert [why for why in reasons if "does not pass" in why] == [
         "layer 5 [scale_channels] does not pass its constant on"
     ]
+
+
+def test_what_balance_keeps_is_not_made_up_for_by_the_rest(tmp_path):
+    """Half of what the route splits is an output, so nothing of the 20 can go."""
+    routes = conv(16) + conv(12) + route(-1, 0) + conv(20) + route(-1, groups=2, group_id=1)
+    pruned = prune(small_nets.net(tmp_path, cfg(routes)), channels=0.5)
+    gone = 28 - sum(pruned.net.layers[i].shape.c for i in (0, 1))
+    assert pruned.net.layers[3].shape.c == 20 and 12 <= gone <= 14
