@@ -208,6 +208,21 @@ def test_verify_asks_the_judge(tmp_path, capsys):
     assert found["not_judged"] == []
 
 
+def test_verify_does_not_call_biases_right(tmp_path, capsys):
+    need.opencv()
+    out = verified(tmp_path, NETS["shortcut"], capsys, 0, absorb="bias")
+    assert out.startswith(
+        "--   surgery in numpy: measured, not judged: constants folded into biases are wrong at the borders"
+    )
+    assert "ok   surgery" not in out and "\nok   reader in opencv: 1 of 1 layers, largest error " in out
+
+
+def test_a_runner_named_twice_runs_once(tmp_path, capsys):
+    need.opencv()
+    out = verified(tmp_path, NETS["shortcut"], capsys, 0, "--runners", "opencv, numpy,opencv", absorb="exact")
+    assert "ok   reader in opencv: 1 of 1 layers, largest error " in out
+
+
 def test_verify_says_why_it_does_not_judge(tmp_path, capsys):
     need.opencv()
     out = verified(tmp_path, LOUD["logistic"][0], capsys, 0, absorb="none")

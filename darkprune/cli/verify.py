@@ -7,6 +7,7 @@ on the second pair alone. Exit status 1 when a check fails.
 """
 
 import argparse
+from collections import OrderedDict
 from typing import Any, List, Tuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net
 from darkprune.judge import NAME, compare_masked
 from darkprune.prune import plan as plans
+from darkprune.prune.masked import BORDERS
 from darkprune.verify import Check, compare_reader, compare_surgery, refused, test_batch
 
 
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
-    runners = [name for name in arguments.runners.split(",") if name]
+    runners = list(OrderedDict.fromkeys(name.strip() for name in arguments.runners.split(",") if name.strip()))
     unknown = sorted(set(runners) - set(RUNNERS))
     if unknown or not runners:
         cause = "unknown runner {}".format(", ".join(unknown)) if unknown else "--runners names no runner"
@@ -98,6 +100,13 @@ def _as_text(checks: List[Check], not_judged: List[Tuple[str, str]], ok: bool) -
     for name, runner in sorted({(c.name, c.runner) for c in checks}, key=lambda k: (k[0] != "surgery", k)):
         mine = [c for c in checks if (c.name, c.runner) == (name, runner)]
         worst = max(mine, key=lambda c: c.max_error)
+        if worst.layer < 0:  # the reader refused the pair
+            lines.append("FAIL {} in {}".format(name, runner))
+            continue
+        if worst.tolerance == float("inf"):  # nothing can fail
+            where = "largest error {:.2g} (layer {})".format(worst.max_error, worst.layer)
+            lines.append("--   {} in {}: measured, not judged: {}: {}".format(name, runner, BORDERS, where))
+            continue
         lines.append(
             "{:4} {} in {}: {} of {} layers, largest error {:.2g} of the layer's largest value (layer {}, "
             "at most {:.2g})".format(

@@ -50,7 +50,18 @@ def set_options(net: Net, settings: Sequence[Setting]) -> Net:
         "such an option can only change together with others; leave it as it is",
         "--set keeps the arrays; --classes, --fuse-bn and prune change them",
     )
+    _require_no_crash(new, net)
     return new
+
+
+def _require_no_crash(new: Net, old: Net) -> None:
+    """Raises for options of [net] on which the net's own Darknet would crash."""
+    there = set(old.config.op.hazards(old.config))
+    for hazard in new.config.op.hazards(new.config):
+        if hazard.reader == new.dialect.name and hazard not in there:
+            raise GraphError(
+                "Darknet " + hazard.message, old.config.place(hazard.key), "set what belongs together at once"
+            )
 
 
 def _target(net: Net, where: Union[int, str]) -> Configured:

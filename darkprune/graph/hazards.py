@@ -17,14 +17,13 @@ def hazards(net: Net) -> List[Notice]:
     found = _file_hazards(net)
     for configured in [net.config] + list(net.layers):
         found.extend(_text_hazards(configured, net.document.crlf))
+        found.extend(_notice(configured, hazard) for hazard in configured.op.hazards(configured))
     for layer in net.layers:
         for reader in sorted(set(NAMES) - set(layer.op.readers)):
             found.append(_notice(layer, Hazard(reader, None, "does not know [{}]".format(layer.type))))
         if layer.section.type != layer.type:
             message = "does not know the short name [{}]".format(layer.section.type)
             found.append(_notice(layer, Hazard("opencv", None, message)))
-        for hazard in layer.op.hazards(layer):
-            found.append(_notice(layer, hazard))
         found.extend(_head_hazards(layer))
     return found + _memory_hazards(net) + opencv_hazards(net)
 

@@ -249,8 +249,8 @@ class Op:
         """The tensor the next layer in the file sees, from this layer's output."""
         return x
 
-    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        """Readers that misread or refuse this layer, and why."""
+    def hazards(self, layer: Any) -> Iterator[Hazard]:
+        """Readers that misread or refuse this layer, or [net], and why."""
         return iter(())
 
     def original_memory(self, layer: "Layer") -> Tuple[int, int]:

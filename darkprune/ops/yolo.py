@@ -78,6 +78,9 @@ class Yolo(Op):
         mask = layer.text("mask") or ""
         if mask.count(",") + 1 > len(values.elements(mask)):
             yield Hazard("pjreddie", "mask", "counts the commas of a comment behind mask")
+        if any(not 0 <= number < layer["num"] for number in layer["mask"] or ()):
+            for reader, does in (("pjreddie", "reads"), ("alexeyab", "reads"), ("opencv", "refuses")):
+                yield Hazard(reader, "mask", "{} anchors that num does not count".format(does))
         if values.atof(layer.text("scale_x_y") or "1") != 1:
             yield Hazard("pjreddie", "scale_x_y", "ignores scale_x_y")
         if values.atoi(layer.text("new_coords") or "0"):

@@ -15,6 +15,8 @@ from darkprune.ops.base import Absorber, Emission, Fate
 from darkprune.prune.blocks import ends, is_plain
 from darkprune.prune.plan import Plan
 
+BORDERS = "constants folded into biases are wrong at the borders"  # why --absorb bias is not judged
+
 
 def masked(net: Net, plan: Plan) -> Net:
     """A net of the original's shape, equal to what the plan makes of it at the heads.
@@ -45,7 +47,7 @@ def maskable(net: Net, plan: Plan) -> Optional[str]:
     """Why `masked` is no reference for this plan; None if it is one."""
     mode = plan.options.get("absorb", "exact")
     if mode == "bias":
-        return "constants folded into biases are wrong at the borders"
+        return BORDERS
     if net.partial:
         return "the weights cover only the first {} layers".format(net.loaded)
     for block in plan.removed_blocks:

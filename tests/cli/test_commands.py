@@ -312,6 +312,8 @@ def test_a_reader_that_refuses_the_pair_is_a_failed_check(folder, capsys):
     found = only_json(["verify", "elu.cfg", "elu.weights", "--runners", "numpy,opencv"], capsys, 1)
     assert found["ok"] is False and found["checks"][0]["max_error"] is None
     assert found["checks"][0]["name"].startswith("load (")
+    out, _ = output(["verify", "elu.cfg", "elu.weights", "--runners", "numpy,opencv"], capsys, 1)
+    assert out.startswith("FAIL load (OpenCV") and out.endswith(") in opencv\na check failed\n") and "-1" not in out
 
 
 def test_verify_with_an_image(folder, capsys):

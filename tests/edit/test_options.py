@@ -271,3 +271,29 @@ def test_a_line_without_a_value_gets_one(tmp_path, line, after):
     again = written(set_options(net, [("net", "batch", "4")]), tmp_path)
     assert changes(tmp_path) == [(line, after)]
     assert again.config.text("batch").startswith("4")
+
+
+def test_what_crashes_darknet_is_refused_unless_it_was_there(tmp_path):
+    steps = DETECTOR.replace("batch=8\n", "batch=8\npolicy=steps\nsteps=10,20\nscales=.1,.1\n")
+    net = pair(tmp_path, steps)
+    assert refusal(net, "net", "steps", "10,20,30") == (
+        "net.cfg:11: error: Darknet crashes where there are fewer scales than steps\n"
+        "   11 | scales=.1,.1\n"
+        "      |        ^^^^^\n"
+        "hint: set what belongs together at once"
+    )
+    assert "divides by subdivisions, which is 0" in refusal(net, "net", "subdivisions", "0")
+    written(set_options(net, [("net", "steps", "1,2,3"), ("net", "scales", ".1,.1,.1")]), tmp_path)
+    assert changes(tmp_path) == [("steps=10,20", "steps=1,2,3"), ("scales=.1,.1", "scales=.1,.1,.1")]
+
+    there = pair(tmp_path, steps.replace("scales=.1,.1", "scales=.1"), "there")
+    assert set_options(there, [("net", "batch", "4")]).config.text("batch") == "4"
+
+
+@pytest.mark.parametrize("dialect, crashes", [("pjreddie", True), ("alexeyab", False), ("opencv", False)])
+def test_only_the_reader_that_is_meant_counts(tmp_path, dialect, crashes):
+    net = pair(tmp_path, dialect=dialect)
+    if crashes:
+        assert "Darknet crashes unless batch is at least subdivisions" in refusal(net, "net", "subdivisions", "16")
+    else:
+        assert set_options(net, [("net", "subdivisions", "16")]).config.text("subdivisions") == "16"

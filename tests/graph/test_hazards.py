@@ -49,6 +49,26 @@ CASES = {
         NET + CONV + YOLO + "anchors=1,2, 3,4\n",
         ("pjreddie", 19, "the original Darknet writes behind the end of its anchors: more than 2 x num numbers"),
     ),
+    "a mask beyond num": (
+        NET + CONV + YOLO.replace("mask=0", "mask=1") + "anchors=1,2\n",
+        ("opencv", 18, "OpenCV DNN refuses anchors that num does not count"),
+    ),
+    "a division by zero": (
+        NET + "subdivisions=0\n" + CONV,
+        ("alexeyab", 5, "AlexeyAB's Darknet divides by subdivisions, which is 0"),
+    ),
+    "less than one image at a time": (
+        NET + "batch=1\nsubdivisions=2\n" + CONV,
+        ("pjreddie", 5, "the original Darknet crashes unless batch is at least subdivisions, and both at least 1"),
+    ),
+    "a step without a scale": (
+        NET + "policy=steps\nsteps=100,200\nscales=.1\n" + CONV,
+        ("alexeyab", 7, "AlexeyAB's Darknet crashes where there are fewer scales than steps"),
+    ),
+    "an image that is not as long as inputs says": (
+        NET + "inputs=64\n" + CONV,
+        ("pjreddie", 5, "the original Darknet takes inputs for the length of the image, 192 values"),
+    ),
     "a comma in a comment": (
         NET + CONV + YOLO.replace("mask=0", "mask=0 # not 1,2") + "anchors=1,2\n",
         ("pjreddie", 18, "the original Darknet counts the commas of a comment behind mask"),
@@ -98,6 +118,8 @@ def test_a_plain_net_has_no_notice():
     assert told(NET + CONV + YOLO + "anchors=1,2\n") == []
     local = told(NET + CONV + "[local]\nfilters=2\nsize=3\nactivation=leaky\n")
     assert local == [("opencv", 11, "OpenCV DNN does not know [local]")]
+    assert told(NET + "batch=4\nsubdivisions=2\ninputs=192\npolicy=steps\nsteps=1,2\nscales=.1,.1,.1\n" + CONV) == []
+    assert told(NET + "batch=99999999999\nsteps=1,2\nscales=.1\n" + CONV) == []
     assert told(NET + CONV + "stride_x=1\ndilation=1\nshare_index=-1000000000\nflipped=0\n") == []
 
 
