@@ -8,14 +8,19 @@ from darkprune.errors import MissingDependency, UsageError, place
 def load_image(path: str, width: int, height: int, channels: int = 3) -> np.ndarray:
     """float32 [1, channels, height, width], RGB, 0..1, stretched to size as Darknet does.
 
-    Raises MissingDependency without OpenCV, UsageError for a file that is no image.
+    Raises MissingDependency without OpenCV, UsageError for a file that is not there or no image.
     """
     try:
         import cv2
     except ImportError:
         raise MissingDependency("reading an image needs OpenCV", hint='pip install "opencv-python>=4.1,<5"') from None
     flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-    pixels = cv2.imread(str(path), flag)
+    try:
+        with open(str(path), "rb") as stream:
+            data = np.frombuffer(stream.read(), np.uint8)
+    except OSError as error:
+        raise UsageError("cannot read the image: {}".format(error.strerror), place(path), "check the path") from error
+    pixels = cv2.imdecode(data, flag) if data.size else None
     if pixels is None:
         raise UsageError("cannot read the image", place(path), "give a JPEG, PNG or BMP file")
     if channels not in (1, 3):

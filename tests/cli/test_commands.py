@@ -324,6 +324,18 @@ def test_verify_with_an_image(folder, capsys):
     assert only_json(argv, capsys)["ok"] is True
 
 
+@pytest.mark.parametrize("content, cause", [(None, ": No such file"), (b"", "\n"), (b"a", "\n")])
+def test_an_image_that_cannot_be_read(folder, capfd, content, cause):
+    need.opencv()
+    if content is not None:
+        with open("picture.png", "wb") as stream:
+            stream.write(content)
+    argv = ["verify", "net.cfg", "net.weights", "--runners", "numpy,opencv", "--image", "picture.png"]
+    assert main(argv) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and err.startswith("picture.png: error: cannot read the image" + cause)
+
+
 # ---- prune --explain
 
 
