@@ -136,7 +136,6 @@ def test_other_shortcuts_need_force(end, why, tmp_path):
 NO_BLOCKS = {
     "a branch without channels of its own": cfg(conv(16), section("maxpool", size=3, stride=1), shortcut(-2), HEAD),
     "a branch that adds the trunk itself": cfg(conv(16), conv(16), shortcut(-2), DROP, shortcut(0), HEAD),
-    "a branch that ends in a sum of its own": cfg(conv(16), conv(16), conv(16), shortcut(1), shortcut(0), HEAD),
     "a branch read elsewhere": cfg(conv(16), conv(16), shortcut(-2), HEAD, route(1), HEAD),
     "a branch that reads more than the trunk": cfg(conv(16), conv(16), route(0, 1), conv(16), shortcut(1), HEAD),
     "a branch over other layers": cfg(conv(16), conv(4), route(0), conv(16), shortcut(0), HEAD),
@@ -150,13 +149,13 @@ def test_no_block(name, tmp_path):
     assert last.index not in [found.shortcut.index for found in find_blocks(net)]
 
 
-def test_a_trunk_without_batch_norm_gets_no_constant(tmp_path):
-    """A filter without gamma cannot be silenced into a constant beside one that can: the block stays."""
+def test_a_trunk_without_batch_norm_gets_a_constant(tmp_path):
+    """The filter that is added has no weights, so it emits its bias and nothing else."""
     net = small_nets.net(tmp_path, cfg(conv(16), conv(16, bn=0), block(16, conv(16)), HEAD3))
-    with pytest.raises(UsageError) as caught:
-        prune(net, blocks=1)
-    assert caught.value.hint == "layer 3: padded layer 4 reads it, and its trunk cannot get a constant channel"
-    assert all(check.ok for check in checks(net, prune(net, blocks=1, absorb="none")))
+    for absorb in ("exact", "none"):
+        pruned = prune(net, blocks=1, absorb=absorb)
+        assert all(check.ok for check in checks(net, pruned))
+        assert pruned.net.layers[1].shape.c == (17 if absorb == "exact" else 16)
 
 
 @pytest.mark.parametrize(
