@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -32,6 +33,9 @@ from darkprune.prune.pipeline import prune  # noqa: E402
 from darkprune.verify import compare_reader, test_batch  # noqa: E402
 
 CLASSES = 2
+# Darknet does not wait for its thread that loads pictures, and one time in ten crashes after it has saved the weights;
+# what it had still to print is lost then, so it is run again.
+ATTEMPTS = 5
 ROW = re.compile(r"^(\d+): (\S+), (\S+) avg, (\S+) rate, \S+ seconds, (\d+) images$", re.MULTILINE)
 
 
@@ -97,11 +101,18 @@ def train(darknet, folder, stem):
     """
     command = [str(darknet), "detector", "train", "toy.data", stem + ".cfg", stem + ".weights", "-clear"]
     pipe = subprocess.PIPE  # one each: a line of the one must not be cut in two by the other
-    ended = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=3600)
-    text, saved = ended.stdout.decode("latin-1"), os.path.join(folder, "backup", stem + "_final.weights")
+    saved = os.path.join(folder, "backup", stem + "_final.weights")
+    for _ in range(ATTEMPTS):
+        if os.path.exists(saved):
+            os.remove(saved)
+        ended = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=3600)
+        crashed_at_the_end = ended.returncode == -signal.SIGSEGV and os.path.exists(saved)
+        if not crashed_at_the_end:
+            break
     if ended.returncode or not os.path.exists(saved):
         cause = ended.stderr.decode("latin-1")[-2000:]
         raise RuntimeError("Darknet ended with status {}: {}".format(ended.returncode, cause))
+    text = ended.stdout.decode("latin-1")
     return [(int(n), float(loss), float(mean), int(seen)) for n, loss, mean, _, seen in ROW.findall(text)], saved
 
 

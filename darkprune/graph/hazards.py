@@ -25,7 +25,18 @@ def hazards(net: Net) -> List[Notice]:
             message = "does not know the short name [{}]".format(layer.section.type)
             found.append(_notice(layer, Hazard("opencv", None, message)))
         found.extend(_head_hazards(layer))
-    return found + _memory_hazards(net) + opencv_hazards(net)
+    return found + _displacements(net) + _memory_hazards(net) + opencv_hazards(net)
+
+
+def _displacements(net: Net) -> List[Notice]:
+    """Layers behind which OpenCV gives the weights to the wrong layers, where there are weights behind them."""
+    last = max([-1] + [layer.index for layer in net.layers if layer.op.parameters(layer)])
+    message = "gives the weights behind this [{}] to wrong layers"
+    return [
+        _notice(layer, Hazard("opencv", None, message.format(layer.type)))
+        for layer in net.layers[: last + 1]
+        if layer.index < last and layer.op.opencv_displaces(layer)
+    ]
 
 
 def _memory_hazards(net: Net) -> List[Notice]:

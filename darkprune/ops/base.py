@@ -249,6 +249,10 @@ class Op:
         """The tensor the next layer in the file sees, from this layer's output."""
         return x
 
+    def opencv_displaces(self, layer: "Layer") -> bool:
+        """Whether OpenCV counts one more layer here, so that weights behind it go to the wrong ones."""
+        return False
+
     def hazards(self, layer: Any) -> Iterator[Hazard]:
         """Readers that misread or refuse this layer, or [net], and why."""
         return iter(())

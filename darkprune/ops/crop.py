@@ -1,11 +1,11 @@
 """[crop]: the centre of the image, scaled to -1..1."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List
+from typing import TYPE_CHECKING, Any, List
 
 import numpy as np
 
 from darkprune.errors import GraphError
-from darkprune.ops.base import Hazard, Op, Shape, image, opt, require_image
+from darkprune.ops.base import Op, Shape, image, opt, require_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -30,9 +30,8 @@ class Crop(Op):
             raise GraphError("the crop is larger than the map", layer.place("crop_width"), "make [net] larger")
         return image(layer["crop_width"], layer["crop_height"], shape.c)
 
-    def hazards(self, layer: "Layer") -> Iterator[Hazard]:
-        if not layer["noadjust"]:
-            yield Hazard("opencv", "noadjust", "gives the weights behind a [crop] without noadjust=1 to wrong layers")
+    def opencv_displaces(self, layer: "Layer") -> bool:
+        return not layer["noadjust"]
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         y = b.crop(xs[0], layer["crop_height"], layer["crop_width"])
