@@ -2,6 +2,8 @@
 
 from typing import List, Optional
 
+import numpy as np
+
 from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import CfgError, WeightsError, place
 from darkprune.graph.layer import Layer, Param
@@ -93,9 +95,13 @@ def _classes_that_fit(net: Net, source: WeightsFile) -> Optional[int]:
 
 def _refuse_negative_variance(net: Net, layer: Layer) -> None:
     for name, param in layer.params.items():
-        value = param.value if name.endswith("variance") else None
-        if value is not None and (value < 0).any():
-            bad = int((value < 0).argmax())
+        if not name.endswith("variance"):
+            continue
+        value = param.value
+        with np.errstate(invalid="ignore"):  # a nan, for which numpy of 2017 warns
+            negative = value < 0
+        if negative.any():
+            bad = int(negative.argmax())
             offset = net.header.size + 4 * ((param.origin or 0) + bad)
             raise WeightsError(
                 "negative variance {} at byte {} (layer {}, filter {})".format(value[bad], offset, layer.index, bad),
