@@ -16,19 +16,6 @@ from darkprune.graph.net import Net
 from darkprune.ops.base import ParamSpec
 
 _KEYS = ("batch_normalize", "cbn")  # what gives a layer batch norm
-_OBSTACLES = (  # options with which a factor per filter is no factor of the weights, or arrays are missing
-    "xnor",
-    "binary",
-    "bin_output",
-    "flipped",
-    "dontload",
-    "dontloadscales",
-    "sway",
-    "rotate",
-    "stretch",
-    "stretch_sway",
-    "coordconv",
-)
 
 
 def fuse_batch_norm(net: Net, dialect_name: str) -> Net:
@@ -62,9 +49,9 @@ def fuse_batch_norm(net: Net, dialect_name: str) -> Net:
 
 
 def _refuse_obstacles(layer: Layer) -> None:
-    declared = {option.name for option in layer.op.options}
-    for key in _OBSTACLES:
-        if key in declared and layer[key]:
+    """Raises where a factor per filter is no factor of the weights, or arrays are missing."""
+    for key in layer.op.peculiar + layer.op.transposing:
+        if layer[key]:
             raise Unsupported(
                 "the batch norm of layer {} cannot be folded: {}={}".format(layer.index, key, layer[key]),
                 layer.place(key),

@@ -141,6 +141,7 @@ class Op:
         convolution: whether it is counted as a convolution, whose filters are what pruning removes.
         residual: whether it adds a branch to a trunk.
         terminal: whether it only interprets the raw output of the layer before it (a head, a loss).
+        peculiar: options with an arithmetic or a file layout of their own. transposing: those that turn the weights.
         opencv_sized: whether OpenCV goes by the size that its importer reckons with, to run it.
         opencv_once: whether OpenCV takes only one of its kind.
         classifier: whether each channel that it reads is the score of a class of whole images.
@@ -156,6 +157,8 @@ class Op:
     convolution = False
     residual = False
     terminal = False
+    peculiar: Tuple[str, ...] = ()
+    transposing: Tuple[str, ...] = ()
     opencv_sized = False
     opencv_once = False
     classifier = False

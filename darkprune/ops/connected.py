@@ -29,6 +29,7 @@ class Connected(Op):
     """A matrix product; its arrays stand in another order than a convolution's."""
 
     names = ("connected", "conn")
+    peculiar = ("dontload", "dontloadscales")
     options = (
         opt("output", "int", 1, low=1),
         opt("activation", "str", "logistic", "linear"),
@@ -82,7 +83,7 @@ class Connected(Op):
         return Absorber(False, "mean" if bn else "biases", -1.0 if bn else 1.0, 1, layer.input_shape().area)
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        for key in ("dontload", "dontloadscales"):
+        for key in self.peculiar:
             if layer[key]:
                 raise Unsupported("{}={} leaves no values to run".format(key, layer[key]), layer.place(key))
         y = b.linear(xs[0], layer.array("weights"))

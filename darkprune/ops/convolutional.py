@@ -49,6 +49,8 @@ class Convolutional(Op):
 
     names = ("convolutional", "conv")
     convolution = True
+    peculiar = _PECULIAR
+    transposing = ("flipped",)
     pointers = ("share_index",)
     options = (
         opt("filters", "int", 1, low=1),
@@ -169,7 +171,7 @@ class Convolutional(Op):
 
     def obstacle(self, layer: "Layer") -> Optional[str]:
         """Why the filters of this layer cannot be edited, if so."""
-        for key in _PECULIAR + ("flipped", "antialiasing"):
+        for key in self.peculiar + self.transposing + ("antialiasing",):
             if layer[key]:
                 return "{}={}".format(key, layer[key])
         if layer.pointers:
