@@ -72,7 +72,7 @@ def test_a_readers_fault_is_named(readers):
 
 
 def test_what_cannot_be_run_is_a_failure(tmp_path, readers):
-    row = coverage.row_of(*net_of(tmp_path, conv(16), conv(16), conv(16, xnor=1), HEAD))
+    row = coverage.row_of(*net_of(tmp_path, conv(16), conv(16), conv(16, rotate=1), HEAD))
     assert len(row["failures"]) == 1 and row["failures"][0].startswith("Unsupported: ")
 
 

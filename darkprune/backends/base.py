@@ -101,6 +101,10 @@ class Builder(object):
         """The activation `name` as the dialect's reader computes it (darkprune.ops.activation_functions.activate)."""
         raise self.unsupported("activation")
 
+    def sign(self, x: Tensor) -> Tensor:
+        """+1 where x > 0, else -1: the input of a binary (xnor) convolution."""
+        raise self.unsupported("sign")
+
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         """a + b; b has a's shape, or is broadcast: [N,C,1,1] or [N,1,H,W]."""
         raise self.unsupported("add")

@@ -163,6 +163,9 @@ class NumpyBuilder(Builder):
     def activation(self, x: np.ndarray, name: str) -> np.ndarray:
         return x if name == "linear" else activate(x, name, self.dialect.name)
 
+    def sign(self, x: np.ndarray) -> np.ndarray:
+        return np.where(x > 0, np.float32(1), np.float32(-1))
+
     def add(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a + b
 

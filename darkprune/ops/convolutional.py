@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from darkprune.graph.channels import Channels
     from darkprune.graph.layer import Layer
 
-# Options with an arithmetic of their own, which no backend has.
+# Options with an arithmetic of their own; backends have only that of xnor.
 _PECULIAR = (
     "xnor",
     "binary",
-    "bin_output",
     "dontload",
     "dontloadscales",
     "sway",
@@ -70,7 +69,6 @@ class Convolutional(Op):
         opt("flipped", "int", 0),
         opt("binary", "int", 0),
         opt("xnor", "int", 0),
-        opt("bin_output", "int", 0, only="alexeyab"),
         opt("dontload", "int", 0),
         opt("dontloadscales", "int", 0),
         opt("numload", "int", 0, only="pjreddie"),
@@ -81,7 +79,7 @@ class Convolutional(Op):
         opt("reverse", "int", 0, only="alexeyab"),
         opt("coordconv", "int", 0, only="alexeyab"),
     )
-    passive = "dot angle grad_centr assisted_excitation stream wait_stream"
+    passive = "bin_output dot angle grad_centr assisted_excitation stream wait_stream"
 
     def points(self, layer: "Layer", key: str) -> bool:
         return layer["share_index"] != NO_LAYER
@@ -151,8 +149,8 @@ class Convolutional(Op):
         return (1, 1) if host and layer["antialiasing"] else (x, y)
 
     def groups(self, layer: "Layer") -> int:
-        """Groups; binary nets ignore them."""
-        return 1 if layer["xnor"] else max(1, layer["groups"])
+        """Groups; AlexeyAB's Darknet takes 1 for a binary convolution."""
+        return 1 if layer["xnor"] and layer.dialect_name == "alexeyab" else max(1, layer["groups"])
 
     def dilation(self, layer: "Layer") -> int:
         """Distance between taps."""
@@ -247,7 +245,7 @@ class Convolutional(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         for key in _PECULIAR:
-            if layer[key]:
+            if layer[key] and key != "xnor":
                 raise Unsupported(
                     "{}={} is not implemented".format(key, layer[key]), layer.place(key), "run it in Darknet itself"
                 )
@@ -256,9 +254,12 @@ class Convolutional(Op):
         if layer["flipped"]:
             k = layer["size"]
             weights = weights.T.reshape(layer["filters"], -1, k, k)
+        x = xs[0]
+        if layer["xnor"]:
+            x, weights = b.sign(x), _binarised(weights)
         sx, sy = self.strides(layer, host=True)
         y = b.conv2d(
-            xs[0],
+            x,
             weights,
             stride=(sy, sx),
             padding=self.padding(layer) * self.dilation(layer),
@@ -289,3 +290,10 @@ class Convolutional(Op):
         stride = "{}".format(sx) if sx == sy else "{}x{}".format(sx, sy)
         filters = "{}{}".format(layer["filters"], "/{:4d}".format(self.groups(layer)) if self.groups(layer) > 1 else "")
         return describe(layer, "conv", filters, "{:2d} x{:2d}/{:>2}".format(k, k, stride))
+
+
+def _binarised(weights: np.ndarray) -> np.ndarray:
+    """The weights of a binary (xnor) filter: its mean |w| with the sign of each, as both Darknets compute it. In its
+    form of packed bits AlexeyAB's also takes -1 for the zeros of the padding; this is the other form."""
+    means = np.abs(weights).mean(axis=(1, 2, 3), dtype=np.float32, keepdims=True)
+    return np.where(weights > 0, means, -means)
