@@ -12,11 +12,11 @@ import numpy as np
 
 from darkprune.backends.registry import open_runner
 from darkprune.errors import DarkpruneError, MissingDependency
-from darkprune.graph.net import Net
+from darkprune.graph.net import Net, heads
 from darkprune.graph.save import save
 from darkprune.prune.masked import maskable, masked
 from darkprune.prune.plan import Plan
-from darkprune.verify import SURGERY, Check, allow_noise, check, heads, moved, numbering, refused
+from darkprune.verify import SURGERY, Check, allow_noise, check, moved, numbering, refused
 
 NAME = "masked"
 

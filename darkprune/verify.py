@@ -13,7 +13,7 @@ from darkprune.detect.preprocess import load_image
 from darkprune.errors import DarkpruneError, VerifyError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
-from darkprune.graph.net import Net
+from darkprune.graph.net import Net, heads
 from darkprune.prune.blocks import ends, is_plain
 from darkprune.prune.constant_readers import readers_of, sums_of
 from darkprune.prune.emission import walk
@@ -44,18 +44,6 @@ def check(name: str, runner: str, layer: int, expected: np.ndarray, found: np.nd
     error = float(np.abs(expected.astype(np.float64) - found).max()) if expected.size else 0.0
     relative = error / scale if scale > 0 else error
     return Check(name, runner, layer, relative, tolerance, bool(relative <= tolerance))
-
-
-def heads(net: Net) -> List[int]:
-    """The layers whose outputs are compared between readers: the raw inputs of detection heads and losses, or
-    the last layers."""
-    found = []
-    for layer in net.outputs():
-        source = layer
-        while source.op.terminal and isinstance(source.inputs[0], Layer):
-            source = source.inputs[0]
-        found.append(source.index)
-    return sorted(set(found))
 
 
 def compare_reader(net: Net, runner: Any, batch: np.ndarray) -> List[Check]:

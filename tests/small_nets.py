@@ -11,7 +11,8 @@ import numpy as np
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.darknet import cfg as cfg_text
 from darkprune.graph.build import load
-from darkprune.verify import heads, test_batch
+from darkprune.graph.net import heads
+from darkprune.verify import test_batch
 
 _TOOL = Path(__file__).resolve().parent.parent / "tools" / "make_weights.py"
 

@@ -36,13 +36,14 @@ from darkprune.backends.registry import open_runner  # noqa: E402
 from darkprune.errors import DarkpruneError, MissingDependency, UsageError  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
 from darkprune.graph.channels import Channels  # noqa: E402
+from darkprune.graph.net import heads  # noqa: E402
 from darkprune.graph.save import save  # noqa: E402
 from darkprune.graph.write import cfg_bytes  # noqa: E402
 from darkprune.judge import compare_masked, misread  # noqa: E402
 from darkprune.prune.blocks import find_blocks  # noqa: E402
 from darkprune.prune.pipeline import prune  # noqa: E402
 from darkprune.verify import READERS as READERS_AGREE  # noqa: E402
-from darkprune.verify import check, compare_surgery, heads, test_batch  # noqa: E402
+from darkprune.verify import check, compare_surgery, test_batch  # noqa: E402
 
 CACHE = os.path.join(ROOT, "build", "coverage")
 READERS = ("opencv", "darknet")

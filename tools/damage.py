@@ -17,8 +17,9 @@ sys.path.insert(0, ROOT)
 
 from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
+from darkprune.graph.net import heads  # noqa: E402
 from darkprune.prune.pipeline import prune  # noqa: E402
-from darkprune.verify import heads, numbering, test_batch  # noqa: E402
+from darkprune.verify import numbering, test_batch  # noqa: E402
 
 STEPS = [dict(channels=share, scope=scope) for scope in ("global", "layer") for share in (0.01, 0.02, 0.05, 0.1, 0.2)]
 STEPS += [dict(blocks=count) for count in (1, 2, 3, 5, 8)]

@@ -22,10 +22,11 @@ from darkprune.errors import DarkpruneError, MissingDependency
 from darkprune.graph.build import load, totals
 from darkprune.graph.channels import Channels
 from darkprune.graph.hazards import NAMES
+from darkprune.graph.net import heads
 from darkprune.graph.save import save
 from darkprune.prune.pipeline import prune
 from darkprune.prune.select import DEFAULTS, select
-from darkprune.verify import Silenced, compare_reader, compare_surgery, heads, numbering, test_batch
+from darkprune.verify import Silenced, compare_reader, compare_surgery, numbering, test_batch
 
 
 def head_error(net, pruned, plan, batch):

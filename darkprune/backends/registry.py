@@ -2,11 +2,14 @@
 
 from typing import Any, Tuple
 
+from darkprune.darknet.dialect import DEFAULT
+
 RUNNERS: Tuple[str, ...] = ("numpy", "opencv", "darknet")
 
 
-def open_runner(name: str, cfg: str, weights: str) -> Any:
-    """A runner of the files, not yet opened. Its `dialect` says whose arithmetic it has.
+def open_runner(name: str, cfg: str, weights: str, dialect: str = DEFAULT) -> Any:
+    """A runner of the files, not yet opened. Its `dialect` says whose arithmetic it has: its own, or the one asked for
+    where it has several.
 
     Raises KeyError for an unknown name; opening raises MissingDependency where the reader is not installed.
     """
@@ -22,5 +25,5 @@ def open_runner(name: str, cfg: str, weights: str) -> Any:
         from darkprune.backends.numpy_ import NumpyRunner
         from darkprune.graph.build import load
 
-        return NumpyRunner(load(cfg, weights))
+        return NumpyRunner(load(cfg, weights, dialect))
     raise KeyError(name)

@@ -197,3 +197,15 @@ def _copy_configured(config: Configured) -> Configured:
     twin = Configured(config.section, config.op, config.dialect_name)
     twin.edits.update(config.edits)
     return twin
+
+
+def heads(net: Net) -> List[int]:
+    """The layers whose outputs all readers give alike: the raw inputs of detection heads and losses, or the last
+    layers."""
+    found = []
+    for layer in net.outputs():
+        source = layer
+        while source.op.terminal and isinstance(source.inputs[0], Layer):
+            source = source.inputs[0]
+        found.append(source.index)
+    return sorted(set(found))

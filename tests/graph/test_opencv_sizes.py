@@ -9,8 +9,8 @@ from darkprune.backends.opencv_ import OpenCVRunner
 from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported, VerifyError
 from darkprune.graph.build import build, load
+from darkprune.graph.net import heads
 from darkprune.graph.save import save
-from darkprune.verify import heads
 from darkprune.verify import test_batch as picture
 from small_nets import cfg, conv, parse, route, section, shortcut, write
 

@@ -1,0 +1,76 @@
+"""A pair of files opened in one runner, at the input size that is asked for: what all commands use that run a net."""
+
+import os
+import tempfile
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from darkprune.backends.registry import RUNNERS, open_runner
+from darkprune.darknet.dialect import DEFAULT
+from darkprune.edit.resize import resize
+from darkprune.errors import UsageError
+from darkprune.graph.build import load
+from darkprune.graph.key import require_finite
+from darkprune.graph.net import Net, heads
+from darkprune.graph.write import cfg_bytes
+
+
+class Model(object):
+    """A cfg and weights pair in a runner. A context manager: entered open, left closed.
+
+    Args:
+        cfg, weights: the paths.
+        runner: a name of RUNNERS.
+        width, height: another input size than the cfg's; None keeps it.
+        dialect: whose arithmetic a runner speaks that has several.
+
+    Attributes:
+        net: the Net in the runner's dialect, of the size asked for. runner: the Runner.
+        layers: the layers whose outputs `raw_heads` gives (darkprune.graph.net.heads).
+
+    Raises UsageError for an unknown runner or size, what `load` and `resize` raise, and what the runner raises when it
+    is opened: MissingDependency where it is not installed, VerifyError where it refuses the pair.
+    """
+
+    def __init__(
+        self,
+        cfg: str,
+        weights: str,
+        runner: str,
+        width: Optional[int] = None,
+        height: Optional[int] = None,
+        dialect: str = DEFAULT,
+    ) -> None:
+        if runner not in RUNNERS:
+            raise UsageError("unknown runner {}".format(runner), hint="use " + ", ".join(RUNNERS))
+        self._folder: Optional[Any] = None
+        self.runner: Any = open_runner(runner, cfg, weights, dialect)
+        net = load(cfg, weights, self.runner.dialect)
+        require_finite(net)
+        self.net: Net = net if width is None and height is None else resize(net, width, height)
+        if self.net is not net:
+            self._folder = tempfile.TemporaryDirectory(prefix="darkprune-")
+            cfg = os.path.join(self._folder.name, os.path.basename(cfg))
+            with open(cfg, "wb") as stream:
+                stream.write(cfg_bytes(self.net))
+            self.runner = open_runner(runner, cfg, weights, dialect)
+        self.layers = heads(self.net)
+
+    def raw_heads(self, batch: np.ndarray) -> Dict[int, np.ndarray]:
+        """The raw head outputs by layer index, float32 [N,c,h,w], of a batch, float32 [N,C,H,W]."""
+        return dict(self.runner.infer(batch, self.layers))
+
+    def close(self) -> None:
+        """Frees the runner; may be called twice."""
+        self.runner.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def __enter__(self) -> "Model":
+        self.runner.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
