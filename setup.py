@@ -21,8 +21,12 @@ OPENCV = [
     'opencv-python-headless>=4.1,<4.7; python_version<"3.7"',
 ]
 
+# COCO's AP, on a workstation; Darknet's map needs nothing
+EVAL = ['faster-coco-eval>=1.6; python_version>="3.10"']
+
 EXTRAS = {
     "opencv": OPENCV,
+    "eval": EVAL,
     "onnx": [],
     "train": [],
     "rtx": [],
@@ -38,7 +42,7 @@ EXTRAS = {
         'mypy>=1.8; python_version>="3.9"',
     ],
     # what installs on a machine without CUDA
-    "all": OPENCV,
+    "all": OPENCV + EVAL,
 }
 
 setup(

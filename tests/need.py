@@ -45,6 +45,15 @@ def opencv():
     return cv2
 
 
+def coco_library():
+    """The module faster_coco_eval, which computes COCO's AP."""
+    try:
+        return importlib.import_module("faster_coco_eval")
+    except ImportError as error:
+        reason = "the library faster-coco-eval does not import: {}".format(error)
+    return _absent(reason)
+
+
 def libdarknet():
     """The path of pjreddie's Darknet as a shared library, from Debian's package."""
     return _present(LIBDARKNET, "", "Debian's package darknet")

@@ -1,0 +1,1 @@
+"""How good a net is, and what it costs."""
