@@ -8,7 +8,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
-from darkprune.backends.numpy_ import NumpyRunner, Progress
+from darkprune.backends.forward import Progress
+from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.detect.preprocess import load_image
 from darkprune.errors import DarkpruneError, VerifyError
 from darkprune.graph.channels import Channels

@@ -1,0 +1,108 @@
+"""Another backend's primitives on more images than fit through it at once: a tensor is a list of that backend's."""
+
+import mmap
+import tempfile
+from typing import Any, Callable, Iterable, List, Tuple
+
+import numpy as np
+
+from darkprune.backends.base import Builder, Tensor
+from darkprune.errors import OutputError
+
+LIMIT = 2**27  # bytes; what all images together fill beyond it lies in a temporary file
+
+
+class Chunks:
+    """The tensor of all images: `parts` are those of its chunks, in order."""
+
+    __slots__ = ("parts", "images")
+
+    def __init__(self, parts: List[Tensor], images: int) -> None:
+        self.parts = parts
+        self.images = images
+
+    def __len__(self) -> int:
+        return self.images
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """[N,C,H,W]."""
+        return (self.images,) + tuple(self.parts[0].shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+
+class ChunkedBuilder(Builder):
+    """Runs the primitives of `inner` on one chunk of images after the other.
+
+    As every primitive is done for all images before the next one starts, a subclass can look at a tensor of all of
+    them. numpy arrays that are large for all images together are kept in temporary files.
+    """
+
+    def __init__(self, inner: Builder) -> None:
+        super(ChunkedBuilder, self).__init__(inner.dialect.name)
+        self.inner = inner
+        self.backend = inner.backend
+        self.counts: List[int] = []
+
+    def chunks(self, batches: Iterable[np.ndarray], count: int) -> Chunks:
+        """The tensor of `count` images that come as float32 arrays [n,C,H,W]."""
+        parts = []
+        for batch in batches:
+            self.counts.append(len(batch))
+            parts.append(self._kept(batch, batch.nbytes // len(batch) * count))
+        self.images = sum(self.counts)
+        return Chunks(parts, self.images)
+
+    def each(self, name: str, *arguments: Any, **options: Any) -> Chunks:
+        """The primitive `name` on every chunk."""
+        self.inner.layer = self.layer
+        primitive, parts = getattr(self.inner, name), []
+        for number, count in enumerate(self.counts):
+            self.inner.images = count
+            y = primitive(*[_part(x, number) for x in arguments], **{k: _part(x, number) for k, x in options.items()})
+            parts.append(self._kept(y, getattr(y, "nbytes", 0) // count * self.images))
+        return Chunks(parts, self.images)
+
+    def _kept(self, y: Tensor, total: int) -> Tensor:
+        return in_file(y) if isinstance(y, np.ndarray) and total > LIMIT else y
+
+
+def in_file(array: np.ndarray) -> np.ndarray:
+    """A read-only copy in a temporary file, which goes when the array does. Raises OutputError for a full disk."""
+    try:
+        with tempfile.TemporaryFile(prefix="darkprune-") as stream:
+            np.ascontiguousarray(array).tofile(stream)
+            stream.flush()
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise OutputError(
+            "cannot keep the maps of all images in {}: {}".format(tempfile.gettempdir(), error.strerror),
+            hint="set TMPDIR to a folder with more room, or give fewer images",
+        ) from error
+    return np.frombuffer(mapped, array.dtype).reshape(array.shape)
+
+
+def _part(value: Any, number: int) -> Any:
+    """What chunk `number` is given in place of an argument that holds tensors of all."""
+    if isinstance(value, Chunks):
+        return value.parts[number]
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Chunks) for item in value):
+        return [_part(item, number) for item in value]
+    return value
+
+
+def _chunk_by_chunk(name: str) -> Callable[..., Chunks]:
+    def method(self: ChunkedBuilder, *arguments: Any, **options: Any) -> Chunks:
+        return self.each(name, *arguments, **options)
+
+    method.__name__, method.__doc__ = name, getattr(Builder, name).__doc__
+    return method
+
+
+for _name in [name for name in vars(Builder) if not name.startswith("_")]:
+    if callable(getattr(Builder, _name)) and _name != "unsupported":
+        setattr(ChunkedBuilder, _name, _chunk_by_chunk(_name))

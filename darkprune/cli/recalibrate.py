@@ -1,0 +1,110 @@
+"""Estimates the batch-norm statistics of a pair anew from unlabelled images and writes OUT.cfg and OUT.weights.
+
+Pruning shifts what layers see, while their running means and variances are still those of the old net. Here the
+images go through the net layer by layer, and each batch norm takes the mean and variance of its input over all of
+them. A hundred images such as the net was trained with are enough; nothing but means and variances changes.
+"""
+
+import argparse
+import os
+from typing import Any, Dict, Iterator, List
+
+import numpy as np
+
+from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, warn, write
+from darkprune.detect.preprocess import load_image
+from darkprune.edit.recalibrate import Recalibrated, recalibrate, require_statistics
+from darkprune.edit.resize import resize
+from darkprune.errors import UsageError, place
+from darkprune.graph.build import load
+from darkprune.graph.net import Net
+from darkprune.graph.save import save
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+BATCH = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument(
+        "--images", metavar="DIR|LIST", required=True, help="a folder of images, or a file with one path a line"
+    )
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the files to write")
+    parser.add_argument("--runner", choices=("numpy",), default="numpy", help="what computes (default: %(default)s)")
+    parser.add_argument(
+        "--batch",
+        metavar="N",
+        type=int,
+        default=BATCH,
+        help="images that go through a layer at once; the result is the same (default: %(default)s)",
+    )
+    parser.add_argument("--width", metavar="W", type=int, help="width of the images; the written cfg keeps its own")
+    parser.add_argument("--height", metavar="H", type=int, help="height of the images")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out the command; returns the exit status."""
+    if arguments.batch < 1:
+        raise UsageError("--batch {} is no number of images".format(arguments.batch), hint="use 1 or more")
+    net = load(arguments.cfg, arguments.weights, arguments.dialect)
+    require_statistics(net)
+    size = net
+    if arguments.width is not None or arguments.height is not None:
+        size = resize(net, arguments.width, arguments.height)
+    files = image_files(arguments.images)
+    made = recalibrate(net, batches(size, files, arguments.batch), len(files), size, progress=progress("layers"))
+    save(made.net, arguments.output, arguments.overwrite, None, [arguments.cfg, arguments.weights])
+    written = [arguments.output + suffix for suffix in (".cfg", ".weights")]
+    if arguments.json:
+        print_json(_as_dict(made, written))
+    else:
+        warn(made.net.notices)
+        write(_text(made, written))
+    return 0
+
+
+def image_files(path: str) -> List[str]:
+    """The images of a folder, by name, or those that a list names. Raises UsageError where there are none."""
+    try:
+        if os.path.isdir(path):
+            names = sorted(name for name in os.listdir(path) if name.lower().endswith(IMAGES))
+            found = [os.path.join(path, name) for name in names]
+        else:
+            with open(path, "rb") as stream:
+                found = [os.fsdecode(line.strip()) for line in stream if line.strip()]
+    except OSError as error:
+        raise UsageError("cannot read the images: {}".format(error.strerror), place(path), "check the path") from error
+    if not found:
+        raise UsageError("there are no images", place(path), "name a folder with " + ", ".join(IMAGES))
+    return found
+
+
+def batches(net: Net, files: List[str], size: int) -> Iterator[np.ndarray]:
+    """The images as float32 [n,C,H,W] of the net's input, at most `size` at once."""
+    shape = net.input.shape
+    for start in range(0, len(files), size):
+        yield np.concatenate([load_image(path, shape.w, shape.h, shape.c) for path in files[start : start + size]])
+
+
+def _as_dict(made: Recalibrated, files: List[str]) -> Dict[str, Any]:
+    return {
+        "images": made.images,
+        "layers": made.layers,
+        "channels": made.channels,
+        "kept": made.kept,
+        "files": files,
+        "warnings": notice_texts(made.net.notices),
+    }
+
+
+def _text(made: Recalibrated, files: List[str]) -> str:
+    text = "statistics of {} channels in {} layers from {} images\n".format(
+        grouped(made.channels), made.layers, grouped(made.images)
+    )
+    if made.kept:
+        text += "{} constant channels keep theirs\n".format(grouped(made.kept))
+    return text + "wrote " + " ".join(files) + "\n"
