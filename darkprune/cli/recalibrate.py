@@ -6,21 +6,21 @@ them. A hundred images such as the net was trained with are enough; nothing but 
 """
 
 import argparse
-import os
 from typing import Any, Dict, Iterator, List
 
 import numpy as np
 
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, warn, write
+from darkprune.darknet.pair import PairWriter
+from darkprune.data import image_list
 from darkprune.detect.preprocess import load_image
 from darkprune.edit.recalibrate import Recalibrated, recalibrate, require_statistics
 from darkprune.edit.resize import resize
-from darkprune.errors import UsageError, place
+from darkprune.errors import UsageError
 from darkprune.graph.build import load
 from darkprune.graph.net import Net
-from darkprune.graph.save import save
+from darkprune.graph.save import PLAN_SUFFIX, save
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 BATCH = 8
 
 
@@ -55,9 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     size = net
     if arguments.width is not None or arguments.height is not None:
         size = resize(net, arguments.width, arguments.height)
-    files = image_files(arguments.images)
+    inputs = [arguments.cfg, arguments.weights]
+    PairWriter(arguments.output, inputs, arguments.overwrite, stale=[PLAN_SUFFIX])  # its checks, before minutes of work
+    files = image_list.read(arguments.images)
     made = recalibrate(net, batches(size, files, arguments.batch), len(files), size, progress=progress("layers"))
-    save(made.net, arguments.output, arguments.overwrite, None, [arguments.cfg, arguments.weights])
+    save(made.net, arguments.output, arguments.overwrite, None, inputs)
     written = [arguments.output + suffix for suffix in (".cfg", ".weights")]
     if arguments.json:
         print_json(_as_dict(made, written))
@@ -65,22 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
         warn(made.net.notices)
         write(_text(made, written))
     return 0
-
-
-def image_files(path: str) -> List[str]:
-    """The images of a folder, by name, or those that a list names. Raises UsageError where there are none."""
-    try:
-        if os.path.isdir(path):
-            names = sorted(name for name in os.listdir(path) if name.lower().endswith(IMAGES))
-            found = [os.path.join(path, name) for name in names]
-        else:
-            with open(path, "rb") as stream:
-                found = [os.fsdecode(line.strip()) for line in stream if line.strip()]
-    except OSError as error:
-        raise UsageError("cannot read the images: {}".format(error.strerror), place(path), "check the path") from error
-    if not found:
-        raise UsageError("there are no images", place(path), "name a folder with " + ", ".join(IMAGES))
-    return found
 
 
 def batches(net: Net, files: List[str], size: int) -> Iterator[np.ndarray]:
