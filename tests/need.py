@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBDARKNET = Path("/usr/lib/darknet/libdarknet.so")
 DARKNET = Path("/usr/bin/darknet")
 DEBIAN_CFGS = Path("/usr/share/darknet/cfg")
+DEBIAN_IMAGES = Path("/usr/share/darknet/data")
 
 
 def required():
@@ -67,6 +68,11 @@ def darknet():
 def debian_cfgs():
     """The folder of the cfgs in Debian's package darknet."""
     return _present(DEBIAN_CFGS, "yolov3.cfg", "Debian's package darknet")
+
+
+def debian_images():
+    """The folder of the images and names in Debian's package darknet."""
+    return _present(DEBIAN_IMAGES, "dog.jpg", "Debian's package darknet")
 
 
 def _present(path, inside, what):

@@ -1,32 +1,119 @@
-"""From an image file to the batch a net takes."""
+"""From an image to the values a net takes, as Darknet computes them, and boxes back to the image."""
+
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from darkprune.errors import MissingDependency, UsageError, place
+from darkprune.detect.image_file import read_image
+from darkprune.errors import UsageError
+
+_Fit = NamedTuple(
+    "_Fit",
+    [
+        ("width", int),  # of the image, in pixels
+        ("height", int),
+        ("left", float),  # where the image begins in the net's input, as a share of it: 0 unless letterboxed
+        ("top", float),
+        ("across", float),  # the share of the input that it fills: 1 unless letterboxed
+        ("down", float),
+    ],
+)
+
+
+class Fit(_Fit):
+    """How an image lies in the net's input."""
+
+    __slots__ = ()
+
+    def relative(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes [n, 4] of cx, cy, w, h as shares of the net's input -> as shares of the image."""
+        return (boxes - (self.left, self.top, 0, 0)) / (self.across, self.down, self.across, self.down)
+
+    def pixels(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes [n, 4] of cx, cy, w, h as shares of the net's input -> left, top, width, height in image pixels."""
+        boxes = self.relative(boxes)
+        boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
+        return boxes * (self.width, self.height, self.width, self.height)
+
+
+def prepare(
+    pixels: np.ndarray, width: int, height: int, channels: int = 3, letterbox: bool = False
+) -> Tuple[np.ndarray, Fit]:
+    """An image as a net of that input size takes it.
+
+    Args:
+        pixels: uint8 [H, W, 3], RGB.
+        channels: 3, or 1 for grey.
+        letterbox: keep the image's proportions, with grey at two sides (`-letter_box`), instead of stretching it.
+
+    Returns:
+        float32 [channels, height, width] of 0..1, and the Fit that leads boxes back. Raises UsageError for other
+        channels.
+    """
+    if channels not in (1, 3):
+        raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels))
+    if channels == 1:
+        pixels = grey(pixels)
+    rows, columns = pixels.shape[:2]
+    if not letterbox:
+        return _planes(resize(pixels, width, height)), Fit(columns, rows, 0.0, 0.0, 1.0, 1.0)
+    if np.float32(width) / np.float32(columns) < np.float32(height) / np.float32(rows):
+        across, down = width, max(1, rows * width // columns)
+    else:
+        across, down = max(1, columns * height // rows), height
+    canvas = np.full((height, width, channels), 0.5, np.float32)
+    left, top = (width - across) // 2, (height - down) // 2
+    canvas[top : top + down, left : left + across] = resize(pixels, across, down)
+    # Darknet leads boxes back from an unrounded half margin
+    fit = Fit(columns, rows, (width - across) / 2 / width, (height - down) / 2 / height, across / width, down / height)
+    return _planes(canvas), fit
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 1] from RGB, with the weights of stb_image, which Darknet reads files with."""
+    weighted = pixels.astype(np.uint32) * np.array([77, 150, 29], np.uint32)
+    return (weighted.sum(axis=2, keepdims=True) >> 8).astype(np.uint8)
+
+
+def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """float32 [height, width, C] of 0..1 from uint8 [H, W, C]: Darknet's bilinear `resize_image`.
+
+    Corners map to corners: output column c looks at column c (W - 1) / (width - 1), in float32, as in Darknet; so
+    rounding may leave the last row almost no weight, and then it is dark there too.
+    """
+    rows, columns = pixels.shape[:2]
+    levels = np.arange(256, dtype=np.float32) / np.float32(255)
+    if (rows, columns) == (height, width):
+        return levels[pixels]
+    first, second, share = _taps(columns, width)
+    last = np.arange(width) == width - 1
+    first[last], second[last], share[last] = columns - 1, columns - 1, 0  # only of columns: rows end otherwise
+    above, below, part = _taps(rows, height)
+    needed, place = np.unique(np.concatenate([above, below]), return_inverse=True)
+    strip = pixels[needed]
+    share = share[:, None]
+    strip = (1 - share) * levels[strip[:, first]] + share * levels[strip[:, second]]
+    part = part[:, None, None]
+    result = (1 - part) * strip[place[:height]]
+    result[:-1] += part[:-1] * strip[place[height:]][:-1]
+    return result
+
+
+def _taps(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `new` positions: the two of `old` it lies between, and the second's share, float32."""
+    if old == 1 or new == 1:
+        zeros = np.zeros(new, np.intp)
+        return zeros, zeros.copy(), np.zeros(new, np.float32)
+    spot = np.arange(new, dtype=np.float32) * (np.float32(old - 1) / np.float32(new - 1))
+    first = np.minimum(spot.astype(np.intp), old - 1)
+    return first, np.minimum(first + 1, old - 1), spot - first.astype(np.float32)
+
+
+def _planes(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
 def load_image(path: str, width: int, height: int, channels: int = 3) -> np.ndarray:
-    """float32 [1, channels, height, width], RGB, 0..1, stretched to size as Darknet does.
-
-    Raises MissingDependency without OpenCV, UsageError for a file that is not there or no image.
-    """
-    try:
-        import cv2
-    except ImportError:
-        raise MissingDependency("reading an image needs OpenCV", hint='pip install "opencv-python>=4.1,<5"') from None
-    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-    try:
-        with open(str(path), "rb") as stream:
-            data = np.frombuffer(stream.read(), np.uint8)
-    except OSError as error:
-        raise UsageError("cannot read the image: {}".format(error.strerror), place(path), "check the path") from error
-    pixels = cv2.imdecode(data, flag) if data.size else None
-    if pixels is None:
-        raise UsageError("cannot read the image", place(path), "give a JPEG, PNG or BMP file")
-    if channels not in (1, 3):
-        raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels))
-    pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    if channels == 3:
-        pixels = pixels[:, :, ::-1]
-    batch = pixels.reshape(height, width, channels).transpose(2, 0, 1)[None]
-    return np.ascontiguousarray(batch, np.float32) / np.float32(255)
+    """float32 [1, channels, height, width], RGB, 0..1: the file at `path`, stretched. Errors as `read_image` and
+    `prepare`."""
+    return prepare(read_image(path), width, height, channels)[0][None]

@@ -8,6 +8,7 @@ import numpy as np
 
 from darkprune.darknet import values
 from darkprune.errors import CfgError, GraphError, Unsupported
+from darkprune.ops.heads import PLAIN, Candidates, Suppression
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -145,6 +146,7 @@ class Op:
         opencv_sized: whether OpenCV goes by the size that its importer reckons with, to run it.
         opencv_once: whether OpenCV takes only one of its kind.
         classifier: whether each channel that it reads is the score of a class of whole images.
+        detector: whether it finds objects; `decode` then says which.
     """
 
     names: Tuple[str, ...] = ()
@@ -162,6 +164,7 @@ class Op:
     opencv_sized = False
     opencv_once = False
     classifier = False
+    detector = False
 
     def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
         """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""
@@ -204,6 +207,22 @@ class Op:
     def head_channels(self, layer: "Layer") -> Optional[Tuple[int, int]]:
         """(anchors, classes) of a detection head, None for any other layer."""
         return None
+
+    def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
+        """The boxes of a detection head, image by image.
+
+        Args:
+            raw: float32 [N, c, h, w], what the head reads.
+            size: of the net's input.
+            threshold: for the objectness, and for objectness x class.
+
+        Raises Unsupported where the options mean boxes that we cannot decode.
+        """
+        raise Unsupported("boxes of [{}] cannot be decoded".format(layer.type), layer.place(), "use Darknet")
+
+    def suppression(self, layer: "Layer") -> Suppression:
+        """How overlapping boxes of a detection head suppress each other."""
+        return PLAIN
 
     def batch_norm(self, layer: "Layer") -> bool:
         """Whether a batch norm of the layer's own stands between its weights and its activation."""

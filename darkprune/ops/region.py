@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
-from darkprune.errors import GraphError
+import numpy as np
+
+from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
+from darkprune.ops.heads import Candidates, anchor_sizes, logistic, per_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -15,6 +18,7 @@ class Region(Op):
 
     names = ("region",)
     terminal = True
+    detector = True
     opencv_once = True
     options = (
         opt("classes", "int", 20, low=0),
@@ -48,6 +52,32 @@ class Region(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
+
+    def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
+        """AlexeyAB's get_region_boxes. Anchors are in cells."""
+        for key, value in (("coords", 4), ("background", 0), ("tree", "")):
+            if layer[key] != value:
+                raise Unsupported("boxes of [region] with {} cannot be decoded".format(key), layer.place(key))
+        anchors = anchor_sizes(layer, tuple(range(layer["num"])))
+        images, _, rows, columns = raw.shape
+        grid = raw.reshape(images, len(anchors), -1, rows, columns)
+        likely = logistic(grid[:, :, 4]) > np.float32(threshold)
+        image, row, column, anchor = np.nonzero(likely.transpose(0, 2, 3, 1))
+        found = grid[image, anchor, :, row, column]
+        objectness = logistic(found[:, 4])
+        at, extent = np.split(found[:, :4].astype(np.float64), 2, axis=1)
+        centres = (logistic(at) + np.stack([column, row], axis=1)) / (columns, rows)
+        with np.errstate(over="ignore"):
+            sizes = np.exp(extent) * anchors[anchor] / (columns, rows)
+        scores = objectness[:, None] * self.classes(layer, found[:, 5:])
+        return per_image(image, images, np.concatenate([centres, sizes], axis=1), objectness, scores, threshold)
+
+    def classes(self, layer: "Layer", x: np.ndarray) -> np.ndarray:
+        """Class probabilities [n, classes] from raw values; without softmax the Darknets differ."""
+        if layer["softmax"]:
+            x = np.exp(x - x.max(axis=1, keepdims=True)) if x.size else x
+            return x / x.sum(axis=1, keepdims=True)
+        return logistic(x) if layer.dialect_name == "pjreddie" else x
 
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         return size

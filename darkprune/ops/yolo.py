@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
+import numpy as np
+
 from darkprune.darknet import values
 from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
+from darkprune.ops.heads import DISTANCE_KINDS, Candidates, Suppression, anchor_sizes, logistic, per_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -18,8 +21,10 @@ class Yolo(Op):
 
     names = ("yolo",)
     terminal = True
+    detector = True
     pointers = ("embedding_layer",)
-    entries = 5  # values per anchor beside the classes
+    entries = 5  # values per anchor beside the classes; the last of them is the objectness
+    coordinates = (0, 1, 2, 3)  # which of them are x, y, w and h
     options = (
         opt("classes", "int", 20, low=0),
         opt("num", "int", 1, low=1),
@@ -63,6 +68,40 @@ class Yolo(Op):
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
 
+    def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
+        """AlexeyAB's get_yolo_box and its Gaussian twin. Anchors are in pixels of the net's input."""
+        anchors = anchor_sizes(layer, layer["mask"] or tuple(range(layer["num"])))
+        images, _, rows, columns = raw.shape
+        plain = bool(values.atoi(layer.text("new_coords") or "0"))  # the layer before has activated the values
+        active = np.asarray if plain else logistic
+        grid = raw.reshape(images, len(anchors), -1, rows, columns)
+        likely = active(grid[:, :, self.entries - 1]) > np.float32(threshold)
+        image, row, column, anchor = np.nonzero(likely.transpose(0, 2, 3, 1))
+        found = grid[image, anchor, :, row, column]
+        objectness = active(found[:, self.entries - 1])
+        scores = (objectness * self.certainty(found))[:, None] * active(found[:, self.entries :])
+        scale = values.atof(layer.text("scale_x_y") or "1")
+        at, extent = np.split(found[:, self.coordinates].astype(np.float64), 2, axis=1)
+        centres = active(at) * scale - (scale - 1) / 2 + np.stack([column, row], axis=1)
+        centres = centres / (columns, rows)
+        with np.errstate(over="ignore"):
+            sizes = (4 * extent**2 if plain else np.exp(extent)) * anchors[anchor] / (size.w, size.h)
+        boxes = np.concatenate([centres + self.shift(layer) * sizes, sizes], axis=1)
+        return per_image(image, images, boxes, objectness, scores, threshold)
+
+    def certainty(self, found: np.ndarray) -> Any:
+        """What the confidence is multiplied by, per row of an anchor's raw values."""
+        return np.float32(1)
+
+    def shift(self, layer: "Layer") -> float:
+        """How far the box's centre lies from the point that the head predicts, in box sizes."""
+        return 0.0
+
+    def suppression(self, layer: "Layer") -> Suppression:
+        kind = layer.text("nms_kind")
+        power = values.atof(layer.text("beta_nms") or "0.6")
+        return Suppression(kind if kind in DISTANCE_KINDS else "default", power)
+
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         return size
 
@@ -95,4 +134,12 @@ class GaussianYolo(Yolo):
 
     names = ("Gaussian_yolo",)
     entries = 9
+    coordinates = (0, 2, 4, 6)
     readers = ("alexeyab",)
+
+    def certainty(self, found: np.ndarray) -> Any:
+        spread = logistic(found[:, 1:8:2])
+        return np.float32(1) - spread.mean(axis=1)
+
+    def shift(self, layer: "Layer") -> float:
+        return {"left_top": 0.5, "right_bottom": -0.5}.get(layer.text("yolo_point") or "", 0.0)

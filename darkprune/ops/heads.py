@@ -1,0 +1,77 @@
+"""What detection heads share: the objects they may have found, and the arithmetic of their scores."""
+
+from typing import TYPE_CHECKING, List, NamedTuple, Tuple, Union
+
+import numpy as np
+
+from darkprune.errors import Unsupported
+
+if TYPE_CHECKING:
+    from darkprune.graph.layer import Layer
+
+_Candidates = NamedTuple(
+    "_Candidates",
+    [
+        ("boxes", np.ndarray),  # float64 [n, 4]: cx, cy, w, h as shares of the net's input
+        ("objectness", np.ndarray),  # float32 [n]
+        ("scores", np.ndarray),  # float32 [n, classes]: confidence per class, 0 where not above the threshold
+    ],
+)
+
+DISTANCE_KINDS = ("greedynms", "diounms")  # values of nms_kind that look at distances; others are the plain IoU
+
+Suppression = NamedTuple(
+    "Suppression",
+    [
+        ("kind", str),  # default, or one of DISTANCE_KINDS
+        ("beta", float),  # beta_nms: the power of the distance, with diounms
+    ],
+)
+PLAIN = Suppression("default", 0.6)
+
+
+class Candidates(_Candidates):
+    """The boxes of one image whose objectness is above the threshold, before suppression."""
+
+    __slots__ = ()
+
+    def select(self, chosen: Union[np.ndarray, slice]) -> "Candidates":
+        """Those that a mask or an index array chooses."""
+        return Candidates(self.boxes[chosen], self.objectness[chosen], self.scores[chosen])
+
+
+def per_image(
+    image: np.ndarray, images: int, boxes: np.ndarray, objectness: np.ndarray, scores: np.ndarray, threshold: float
+) -> List[Candidates]:
+    """Splits candidates by their image's number, which ascends.
+
+    Scores that are not above the threshold become 0, as in Darknet, and boxes that are not finite go.
+    """
+    scores = np.where(scores > np.float32(threshold), scores, np.float32(0))
+    sound = np.isfinite(boxes).all(axis=1)
+    found = Candidates(boxes, objectness, scores).select(sound)
+    bounds = np.searchsorted(image[sound], np.arange(images + 1))
+    return [found.select(slice(start, stop)) for start, stop in zip(bounds, bounds[1:])]
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), float32."""
+    with np.errstate(over="ignore"):  # exp of a large number is inf, and the result 0
+        return np.float32(1) / (np.float32(1) + np.exp(-x.astype(np.float32)))
+
+
+def anchor_sizes(layer: "Layer", chosen: Tuple[int, ...]) -> np.ndarray:
+    """float64 [len(chosen), 2]: widths and heights of those anchors; Darknet has 0.5 where none is given.
+
+    Raises Unsupported for one that `num` does not count: Darknet would read behind the end of its anchors.
+    """
+    sizes = np.full(2 * layer["num"], 0.5)
+    given = layer["anchors"][: len(sizes)]
+    sizes[: len(given)] = given
+    if any(not 0 <= number < layer["num"] for number in chosen):
+        raise Unsupported(
+            "mask names an anchor that num={} does not count".format(layer["num"]),
+            layer.place("mask"),
+            "use 0 to {}, or correct num".format(layer["num"] - 1),
+        )
+    return sizes.reshape(-1, 2)[list(chosen)]
