@@ -8,9 +8,11 @@ import importlib
 import os
 import sys
 from contextlib import suppress
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
+from darkprune.cli.arguments import Parser, one_of, split
 from darkprune.cli.common import write
+from darkprune.cli.files import arrange
 from darkprune.errors import DarkpruneError, render
 from darkprune.version import __version__
 
@@ -23,39 +25,39 @@ COMMANDS = (
     ("verify", "prove that a pair computes what it should, in the real readers too"),
 )
 
+_TEXTS: Dict[str, Any] = {
+    "formatter_class": argparse.RawDescriptionHelpFormatter,
+    "epilog": "Files may stand in any order: their content tells them apart. NAME finds NAME.cfg and its weights.\n"
+    "Darknet's spelling works: -letter_box is --letter-box; thresh=.25 is --thresh .25.",
+}
+
 
 def parser(chosen: Optional[str] = None) -> argparse.ArgumentParser:
-    """The parser of the command line; with `chosen`, only that command's module is imported."""
-    top = argparse.ArgumentParser(prog="darkprune", description="Prunes Darknet .cfg/.weights pairs.")
+    """The parser of all commands, or of the program without their options; with `chosen`, of that command alone."""
+    if chosen is not None:
+        return _command(Parser(prog="darkprune " + chosen, **_TEXTS), chosen)
+    top = Parser(prog="darkprune", description="Prunes Darknet .cfg/.weights pairs.")
     top.add_argument("--version", action="version", version="darkprune " + __version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    names = [name for name, _ in COMMANDS]
     for name, purpose in COMMANDS:
-        if chosen in names and name != chosen:
-            commands.add_parser(name, help=purpose)
-            continue
-        module = importlib.import_module("darkprune.cli." + name)
-        command = commands.add_parser(
-            name,
-            help=purpose,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        commands.add_parser(name, help=purpose)
     return top
+
+
+def _command(command: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    module = importlib.import_module("darkprune.cli." + name.replace("-", "_"))
+    command.description = module.__doc__
+    module.add_arguments(command)
+    command.set_defaults(run=module.run)
+    return command
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Runs a command; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    top = parser(argv[0] if argv else None)
-    arguments = top.parse_args(argv)
-    if arguments.command is None:
-        top.print_help(sys.stderr)
-        return 2
+    argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return int(arguments.run(arguments))
+        arguments = _parsed(argv)
+        return 2 if arguments is None else int(arguments.run(arguments))
     except DarkpruneError as error:
         return _failed(str(error), 2)
     except MemoryError:
@@ -68,6 +70,22 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _failed(render("error", "cannot write the output: {}".format(error.strerror)), 2)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
+
+
+def _parsed(argv: List[str]) -> Optional[argparse.Namespace]:
+    """The arguments of the command, or None where there is no command."""
+    if not argv or argv[0].startswith("-"):
+        options, _ = split(parser(), argv)
+        parser().parse_args(options)
+        parser().print_help(sys.stderr)
+        return None
+    name = one_of(argv[0], [name for name, _ in COMMANDS], "command")
+    command = parser(name)
+    words, found = arrange(command, argv[1:])
+    arguments = command.parse_args(words)
+    if found:
+        write("using {}\n".format(" ".join(found)), sys.stderr)
+    return arguments
 
 
 def _failed(text: str, status: int) -> int:
