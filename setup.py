@@ -24,9 +24,12 @@ OPENCV = [
 # COCO's AP, on a workstation; Darknet's map needs nothing
 EVAL = ['faster-coco-eval>=1.6; python_version>="3.10"']
 
+TORCH = ['torch>=2.1; python_version>="3.9"']
+
 EXTRAS = {
     "opencv": OPENCV,
     "eval": EVAL,
+    "torch": TORCH,
     "onnx": [],
     "train": [],
     "rtx": [],
@@ -42,7 +45,7 @@ EXTRAS = {
         'mypy>=1.8; python_version>="3.9"',
     ],
     # what installs on a machine without CUDA
-    "all": OPENCV + EVAL,
+    "all": OPENCV + EVAL + TORCH,
 }
 
 setup(

@@ -56,8 +56,8 @@ def _judge(runner: str, prefix: str, net: Net, pruned: Net, plan: Plan, batch: n
     assert pruned.source is not None
     numbers, indices = numbering(net, pruned, plan), heads(pruned)
     layers = [numbers[i] for i in indices]
-    reader = open_runner(runner, prefix + ".cfg", prefix + ".weights")
-    other = open_runner(runner, pruned.document.path, pruned.source.path)
+    reader = open_runner(runner, prefix + ".cfg", prefix + ".weights", net.dialect.name)
+    other = open_runner(runner, pruned.document.path, pruned.source.path, net.dialect.name)
     why = misread(net, reader.dialect)
     try:
         expected = reader.infer(batch, layers) if why is None else {}

@@ -55,6 +55,14 @@ def coco_library():
     return _absent(reason)
 
 
+def torch():
+    """The module torch."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        return _absent("torch does not import: {}".format(error))
+
+
 def libdarknet():
     """The path of pjreddie's Darknet as a shared library, from Debian's package."""
     return _present(LIBDARKNET, "", "Debian's package darknet")

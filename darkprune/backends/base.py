@@ -1,11 +1,14 @@
 """What a backend implements: the primitives that layers lower to (Builder), and the running of a net (Runner)."""
 
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Sequence, Tuple
 
 import numpy as np
 
 from darkprune.darknet.dialect import DEFAULT, dialect
 from darkprune.errors import Unsupported
+
+if TYPE_CHECKING:
+    from darkprune.graph.layer import Layer
 
 Tensor = Any  # a backend's own handle
 
@@ -14,8 +17,9 @@ class Builder(object):
     """The primitives of one backend. A layer says itself in these; a backend implements these.
 
     A tensor is an opaque handle of the backend's own; it is never changed once it has been returned, and it
-    always has four axes [N,C,H,W] (float32, W fastest). Arrays of parameters are numpy float32. Every method
-    returns a new tensor. A method that a backend lacks, or a case it cannot run, raises Unsupported.
+    always has four axes [N,C,H,W] (float32, W fastest). An array of parameters is whatever `array` gives, or numpy
+    float32 for constants; layers only reshape, transpose and index it, all else is a primitive. Every method returns
+    a new tensor. A method that a backend lacks, or a case it cannot run, raises Unsupported.
 
     Attributes:
         backend: the name of the backend, for messages.
@@ -35,6 +39,13 @@ class Builder(object):
         """The error to raise for `what`, naming the layer and the backend."""
         where = "" if self.layer is None else "layer {}: ".format(self.layer)
         return Unsupported("{}the {} backend cannot run {}".format(where, self.backend, what), hint=hint)
+
+    def array(self, layer: "Layer", name: str) -> Any:
+        """The values of a layer's parameter, as this backend holds them. Raises GraphError where it has none.
+
+        What trains a net, or keeps its arrays on a device, answers with its own; the lowering stays the same.
+        """
+        return layer.array(name)
 
     # Layers with parameters.
 
@@ -92,8 +103,25 @@ class Builder(object):
         raise self.unsupported("batch_norm")
 
     def scale_channels_by(self, x: Tensor, factors: np.ndarray) -> Tensor:
-        """x * factors[c], constants per channel."""
+        """x * factors[c], constants per channel, or one for all."""
         raise self.unsupported("scale_channels_by")
+
+    # Arrays computed from parameters.
+
+    def binarised(self, weight: np.ndarray) -> Any:
+        """The weights [n, ...] of a binary (xnor) convolution: each filter's mean |w| with the sign of each w.
+
+        So do both Darknets, with -mean for 0. In its form of packed bits AlexeyAB's also takes -1 for the zeros of the
+        padding; this is the other form.
+        """
+        raise self.unsupported("binarised")
+
+    def source_factors(self, weights: np.ndarray, normalization: str) -> Any:
+        """[sources, 1 or c]: what each source of a weighted sum is multiplied by, from its weights [sources(, c)].
+
+        normalization: relu or softmax (darkprune.ops.shortcut.source_factors).
+        """
+        raise self.unsupported("source_factors")
 
     # Element-wise.
 

@@ -7,10 +7,12 @@ from typing import Any, Sequence, Tuple
 
 import numpy as np
 
+from darkprune.backends import geometry
 from darkprune.backends.base import Builder
-from darkprune.backends.numpy_windows import canvas, depth_to_space, fold, outputs, space_to_depth, taps
+from darkprune.backends.numpy_windows import canvas, depth_to_space, fold, space_to_depth, taps
 from darkprune.darknet.dialect import deviation
 from darkprune.ops.activation_functions import activate
+from darkprune.ops.shortcut import source_factors
 
 COLUMN_FLOATS = 64 * 2**20 // 4  # bound of the column buffer, 64 MB; larger maps go in bands of rows
 
@@ -43,32 +45,21 @@ class NumpyBuilder(Builder):
         groups: int = 1,
     ) -> np.ndarray:
         weight = np.asarray(weight, np.float32)
-        n, depth, kh, kw = weight.shape
-        c, h, w = x.shape[1:]
-        if groups < 1 or depth * groups != c or n % groups:
-            shapes = "conv2d of {} channels, weights {}, groups {}".format(c, weight.shape, groups)
-            raise self.unsupported(shapes, "groups must divide both the channels and the filters")
-        reach_y, reach_x = dilation * (kh - 1) + 1, dilation * (kw - 1) + 1
-        oh = outputs(h, 2 * padding, reach_y, stride[0])
-        ow = outputs(w, 2 * padding, reach_x, stride[1])
-        if oh < 1 or ow < 1:
-            raise self.unsupported("a {}x{} kernel on a {}x{} map".format(kh, kw, h, w))
-        pointwise = kh == kw == 1
-        if pointwise and self.dialect.name == "pjreddie" and (tuple(stride) != (1, 1) or padding):
+        kh, kw = weight.shape[2:]
+        oh, ow = geometry.convolved(self, x, weight, stride, padding, dilation, groups)
+        if geometry.reinterprets(self, x, weight, stride, padding, (oh, ow)):
             x, stride, padding = self._reinterpret(x, groups, oh, ow), (1, 1), 0
-        if not (pointwise and padding == 0 and tuple(stride) == (1, 1)):
-            height, width = (oh - 1) * stride[0] + reach_y, (ow - 1) * stride[1] + reach_x
+        if not (kh == kw == 1 and padding == 0 and tuple(stride) == (1, 1)):
+            height = (oh - 1) * stride[0] + dilation * (kh - 1) + 1
+            width = (ow - 1) * stride[1] + dilation * (kw - 1) + 1
             x = canvas(x, padding, padding, height, width, 0)
-        if groups == c:
+        if groups == x.shape[1]:
             return self._depthwise(x, weight, stride, dilation, (oh, ow))
         return self._gemm(x, weight, stride, dilation, groups, (oh, ow))
 
     def _reinterpret(self, x, groups, oh, ow):
         """The input as pjreddie's GEMM reads it: each group's buffer taken as rows of oh * ow values."""
-        n, c, h, w = x.shape
-        if oh * ow > h * w:
-            hint = "pjreddie's reader reads past the end of the image here; its numbers are undefined"
-            raise self.unsupported("a 1x1 convolution that enlarges {}x{} to {}x{}".format(h, w, oh, ow), hint)
+        n, c = x.shape[:2]
         runs = np.ascontiguousarray(x).reshape(n, groups, -1)
         return runs[:, :, : c // groups * oh * ow].reshape(n, c, oh, ow)
 
@@ -158,6 +149,13 @@ class NumpyBuilder(Builder):
     def scale_channels_by(self, x: np.ndarray, factors: np.ndarray) -> np.ndarray:
         return x * _per_channel(factors)
 
+    def binarised(self, weight: np.ndarray) -> np.ndarray:
+        means = np.abs(weight).mean(axis=(1, 2, 3), dtype=np.float32, keepdims=True)
+        return np.where(weight > 0, means, -means)
+
+    def source_factors(self, weights: np.ndarray, normalization: str) -> np.ndarray:
+        return source_factors(weights, normalization)
+
     # Element-wise.
 
     def activation(self, x: np.ndarray, name: str) -> np.ndarray:
@@ -176,9 +174,7 @@ class NumpyBuilder(Builder):
 
     def _windows(self, x, size, stride, padding, fill):
         """The map with its border of `fill`, and (oh, ow)."""
-        oh, ow = [outputs(x.shape[2 + i], padding, size, stride[i]) for i in (0, 1)]
-        if oh < 1 or ow < 1:
-            raise self.unsupported("a {0}x{0} window on a {1[2]}x{1[3]} map".format(size, x.shape))
+        oh, ow = geometry.pooled(self, x, size, stride, padding)
         height, width = (oh - 1) * stride[0] + size, (ow - 1) * stride[1] + size
         return canvas(x, padding // 2, padding // 2, height, width, fill), (oh, ow)
 
@@ -202,7 +198,7 @@ class NumpyBuilder(Builder):
         return cells.reshape(n, c, h * stride, w * stride) * np.float32(scale)
 
     def downsample_sum(self, x: np.ndarray, stride: int, scale: float = 1.0) -> np.ndarray:
-        self._check_cells(x, stride, "downsample_sum")
+        geometry.require_cells(self, x, stride, "downsample_sum")
         out = (x.shape[2] // stride, x.shape[3] // stride)
         return fold(np.add, x, stride, (stride, stride), out) * np.float32(scale)
 
@@ -213,9 +209,7 @@ class NumpyBuilder(Builder):
         return out
 
     def crop(self, x: np.ndarray, height: int, width: int) -> np.ndarray:
-        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-        if top < 0 or left < 0:
-            raise self.unsupported("a crop of {0[2]}x{0[3]} to {1}x{2}".format(x.shape, height, width))
+        top, left = geometry.cropped(self, x, height, width)
         return x[:, :, top : top + height, left : left + width]
 
     # Wiring.
@@ -227,22 +221,12 @@ class NumpyBuilder(Builder):
         return x[:, start:stop]
 
     def pad_channels(self, x: np.ndarray, count: int) -> np.ndarray:
-        missing = count - x.shape[1]
-        if missing < 0:
-            raise self.unsupported("pad_channels of {} channels to {}".format(x.shape[1], count))
+        missing = geometry.missing_channels(self, x, count)
         zeros = np.zeros((x.shape[0], missing) + x.shape[2:], np.float32)
         return np.concatenate([x, zeros], axis=1)
 
     def flatten(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(x.shape[0], -1, 1, 1)
-
-    def _check_cells(self, x, stride, what):
-        if x.shape[2] % stride or x.shape[3] % stride:
-            raise self.unsupported("{0} by {1} of a {2[2]}x{2[3]} map".format(what, stride, x.shape))
-
-    def _check_depth(self, x, stride, what):
-        if x.shape[1] % (stride * stride):
-            raise self.unsupported("{} by {} of {} channels".format(what, stride, x.shape[1]))
 
     def interleave(self, x: np.ndarray, shape: Tuple[int, int, int], reverse: bool = False) -> np.ndarray:
         n, c, h, w = x.shape
@@ -251,33 +235,28 @@ class NumpyBuilder(Builder):
 
     def reorg(self, x: np.ndarray, stride: int, reverse: bool = False) -> np.ndarray:
         n, c, h, w = x.shape
-        self._check_depth(x, stride, "reorg")
+        geometry.require_depth(self, x, stride, "reorg")
         if reverse:
             return depth_to_space(x, stride)
-        self._check_cells(x, stride, "reorg")
+        geometry.require_cells(self, x, stride, "reorg")
         view = x.reshape(n, c // (stride * stride), h * stride, w * stride)
         return space_to_depth(view, stride).reshape(n, c * stride * stride, h // stride, w // stride)
 
     def space_to_depth(self, x: np.ndarray, stride: int, reverse: bool = False) -> np.ndarray:
         if reverse:
-            self._check_depth(x, stride, "space_to_depth")
+            geometry.require_depth(self, x, stride, "space_to_depth")
             return depth_to_space(x, stride)
-        self._check_cells(x, stride, "space_to_depth")
+        geometry.require_cells(self, x, stride, "space_to_depth")
         return space_to_depth(x, stride)
 
     # Across channels.
 
     def max_channels(self, x: np.ndarray, out_channels: int) -> np.ndarray:
-        if not 1 <= out_channels <= x.shape[1]:
-            raise self.unsupported("max_channels of {} channels to {}".format(x.shape[1], out_channels))
+        geometry.require_fewer_channels(self, x, out_channels)
         return np.stack([x[:, g::out_channels].max(axis=1) for g in range(out_channels)], axis=1)
 
     def softmax(self, x: np.ndarray, groups: int = 1, temperature: float = 1.0, spatial: bool = False) -> np.ndarray:
-        count = x.shape[1] if spatial else int(np.prod(x.shape[1:]))
-        if groups < 1 or count % groups:
-            raise self.unsupported("softmax of {} values in {} groups".format(count, groups))
-        # [N, groups, what is normalised, pixels]
-        runs = x.reshape(x.shape[0], groups, count // groups, -1) / np.float32(temperature)
+        runs = x.reshape(geometry.softmax_runs(self, x, groups, spatial)) / np.float32(temperature)
         e = np.exp(runs - runs.max(axis=2, keepdims=True))
         return (e / e.sum(axis=2, keepdims=True)).reshape(x.shape)
 

@@ -3,11 +3,6 @@
 import numpy as np
 
 
-def outputs(length, padding, size, stride):
-    """Number of windows along an axis, `padding` in total; below 1 if none fits."""
-    return (length + padding - size) // stride + 1
-
-
 def canvas(x, top, left, height, width, fill):
     """`x` placed at (top, left) of a height x width map of `fill`, cut where it sticks out; maybe `x` itself."""
     if top == 0 and left == 0 and height <= x.shape[2] and width <= x.shape[3]:

@@ -4,7 +4,7 @@ from typing import Any, Tuple
 
 from darkprune.darknet.dialect import DEFAULT
 
-RUNNERS: Tuple[str, ...] = ("numpy", "opencv", "darknet")
+RUNNERS: Tuple[str, ...] = ("numpy", "torch", "opencv", "darknet")
 
 
 def open_runner(name: str, cfg: str, weights: str, dialect: str = DEFAULT) -> Any:
@@ -26,4 +26,9 @@ def open_runner(name: str, cfg: str, weights: str, dialect: str = DEFAULT) -> An
         from darkprune.graph.build import load
 
         return NumpyRunner(load(cfg, weights, dialect))
+    if name == "torch":
+        from darkprune.backends.torch_ import TorchRunner
+        from darkprune.graph.build import load
+
+        return TorchRunner(load(cfg, weights, dialect))
     raise KeyError(name)

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _reader(name: str, net: Net, batch: np.ndarray) -> List[Check]:
     assert net.source is not None
     cfg, weights = net.document.path, net.source.path
-    runner: Any = open_runner(name, cfg, weights)
+    runner: Any = open_runner(name, cfg, weights, net.dialect.name)
     try:
         own = load(cfg, weights, runner.dialect)
         return compare_reader(own, runner, batch)

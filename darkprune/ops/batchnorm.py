@@ -56,7 +56,7 @@ class Batchnorm(Op):
                 layer.place(),
                 "use the dialect alexeyab, if that fork trained it",
             )
-        return b.batch_norm(xs[0], *[layer.array(name) for name in ("scales", "biases", "mean", "variance")])
+        return b.batch_norm(xs[0], *[b.array(layer, name) for name in ("scales", "biases", "mean", "variance")])
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         yield Hazard("pjreddie", None, "crashes when it runs [batchnorm] on a CPU")

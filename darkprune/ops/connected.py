@@ -86,11 +86,11 @@ class Connected(Op):
         for key in self.peculiar:
             if layer[key]:
                 raise Unsupported("{}={} leaves no values to run".format(key, layer[key]), layer.place(key))
-        y = b.linear(xs[0], layer.array("weights"))
+        y = b.linear(xs[0], b.array(layer, "weights"))
         if self.batch_norm(layer):
-            y = b.batch_norm(y, *[layer.array(name) for name in ("scales", "biases", "mean", "variance")])
+            y = b.batch_norm(y, *[b.array(layer, name) for name in ("scales", "biases", "mean", "variance")])
         else:
-            y = b.bias(y, layer.array("biases"))
+            y = b.bias(y, b.array(layer, "biases"))
         return b.activation(y, layer["activation"])
 
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:

@@ -250,13 +250,13 @@ class Convolutional(Op):
                     "{}={} is not implemented".format(key, layer[key]), layer.place(key), "run it in Darknet itself"
                 )
         owner = layer.pointers.get("share_index", layer)
-        weights = owner.array("weights")
+        weights = b.array(owner, "weights")
         if layer["flipped"]:
             k = layer["size"]
             weights = weights.T.reshape(layer["filters"], -1, k, k)
         x = xs[0]
         if layer["xnor"]:
-            x, weights = b.sign(x), _binarised(weights)
+            x, weights = b.sign(x), b.binarised(weights)
         sx, sy = self.strides(layer, host=True)
         y = b.conv2d(
             x,
@@ -268,9 +268,9 @@ class Convolutional(Op):
         )
         if self.batch_norm(layer):
             names = ("scales", "biases", "mean", "variance")
-            y = b.batch_norm(y, *[owner.array(name) for name in names])
+            y = b.batch_norm(y, *[b.array(owner, name) for name in names])
         else:
-            y = b.bias(y, owner.array("biases"))
+            y = b.bias(y, b.array(owner, "biases"))
         return b.activation(y, layer["activation"])
 
     def chain_lower(self, layer: "Layer", b: "Builder", x: Any) -> Any:
@@ -290,10 +290,3 @@ class Convolutional(Op):
         stride = "{}".format(sx) if sx == sy else "{}x{}".format(sx, sy)
         filters = "{}{}".format(layer["filters"], "/{:4d}".format(self.groups(layer)) if self.groups(layer) > 1 else "")
         return describe(layer, "conv", filters, "{:2d} x{:2d}/{:>2}".format(k, k, stride))
-
-
-def _binarised(weights: np.ndarray) -> np.ndarray:
-    """The weights of a binary (xnor) filter: its mean |w| with the sign of each, as both Darknets compute it. In its
-    form of packed bits AlexeyAB's also takes -1 for the zeros of the padding; this is the other form."""
-    means = np.abs(weights).mean(axis=(1, 2, 3), dtype=np.float32, keepdims=True)
-    return np.where(weights > 0, means, -means)

@@ -56,7 +56,7 @@ class Implicit(Op):
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         if layer["dontload"]:
             raise Unsupported("dontload=1 leaves no values to run", layer.place("dontload"))
-        return b.constant(layer.array("weights").reshape(layer.shape.c, layer.shape.h, 1))
+        return b.constant(b.array(layer, "weights").reshape(layer.shape.c, layer.shape.h, 1))
 
     def describe(self, layer: "Layer") -> str:
         w, h, c = layer.shape[:3]

@@ -49,8 +49,8 @@ class Local(Op):
         if padding and 2 * padding != k - 1:
             text = "pad={} with size {} of [local]: the shape is another one than Darknet's arithmetic"
             raise Unsupported(text.format(layer["pad"], k), layer.place("pad"), "use pad=0, or pad=1 with size=3")
-        y = b.local_conv2d(xs[0], layer.array("weights").reshape(h, w, n, c, k, k), layer["stride"], padding)
-        biases = b.constant(layer.array("biases").reshape(n, h, w))
+        y = b.local_conv2d(xs[0], b.array(layer, "weights").reshape(h, w, n, c, k, k), layer["stride"], padding)
+        biases = b.constant(b.array(layer, "biases").reshape(n, h, w))
         return b.activation(b.add(y, biases), layer["activation"])
 
     def original_memory(self, layer: "Layer") -> Tuple[int, int]:

@@ -109,12 +109,7 @@ class Shortcut(Op):
             rows[0, :scaled] = layer["alpha"]
             rows[1:] = layer["beta"]
             return rows
-        weights = layer.array("weights").reshape(len(layer.inputs), -1)
-        if norm == "relu":
-            weights = np.maximum(weights, 0)
-            return weights / (weights.sum(axis=0) + np.float32(1e-4))
-        weights = np.exp((weights - weights.max(axis=0)).astype(np.float64))  # float32's exp is not the same everywhere
-        return (weights / (weights.sum(axis=0) + 1e-4)).astype(np.float32)
+        return source_factors(layer.array("weights"), norm)
 
     def flops(self, layer: "Layer") -> float:
         count = len(layer.inputs) - 1
@@ -152,7 +147,7 @@ class Shortcut(Op):
         return elementwise(Emission(offset, live), lambda v: activated(layer, v))
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
-        factors = np.broadcast_to(self.factors(layer), (len(xs), layer.shape.c))
+        factors = self._multipliers(layer, b)
         steps = [step or 1 for step in self._steps(layer)]
         smaller = min(steps) < 0
         if smaller and len(steps) > 1:
@@ -165,17 +160,25 @@ class Shortcut(Op):
             total = b.add(total, _scaled(b, self._fitted(b, x, source.shape.c, layer.shape.c), factor))
         return b.activation(total, layer["activation"])
 
+    def _multipliers(self, layer: "Layer", b: "Builder") -> List[Any]:
+        """What each source is multiplied by, per channel or one for all; None for 1."""
+        kind, norm = self.weighting(layer)
+        if kind == "none":
+            return [row if np.any(row != 1) else None for row in self.factors(layer)]
+        factors = b.source_factors(b.array(layer, "weights"), norm)
+        return [factors[i] for i in range(len(layer.inputs))]
+
     def _fitted(self, b: "Builder", x: Any, count: int, width: int) -> Any:
         """A source of `count` channels with as many channels as the sum has."""
         if count > width:
             return b.slice_channels(x, 0, width)
         return b.pad_channels(x, width) if count < width else x
 
-    def _onto_some_cells(self, layer: "Layer", b: "Builder", xs: List[Any], factors: np.ndarray, step: int) -> Any:
+    def _onto_some_cells(self, layer: "Layer", b: "Builder", xs: List[Any], factors: List[Any], step: int) -> Any:
         """The sum with a smaller map, which meets every step-th cell; alpha too counts only there."""
         smaller = self._fitted(b, xs[1], layer.inputs[1].shape.c, layer.shape.c)
         change = _scaled(b, smaller, factors[1])
-        if np.any(factors[0] != 1):
+        if factors[0] is not None:
             change = b.add(change, _scaled(b, b.max_pool(xs[0], 1, (step, step), 0), factors[0] - 1))
         return b.add(xs[0], b.spread(change, step))
 
@@ -210,6 +213,16 @@ class Shortcut(Op):
         return row + "{:>20} -> {:4d} x{:4d} x{:4d} {:5.3f} BF".format("", z.w, z.h, z.c, self.flops(layer) / 1e9)
 
 
-def _scaled(b: "Builder", x: Any, factors: np.ndarray) -> Any:
+def source_factors(weights: np.ndarray, normalization: str) -> np.ndarray:
+    """float32 [sources, 1 or channels]: the factors that the weights [sources(, channels)] of a sum come to."""
+    weights = weights.reshape(len(weights), -1)
+    if normalization == "relu":
+        weights = np.maximum(weights, 0)
+        return weights / (weights.sum(axis=0) + np.float32(1e-4))
+    weights = np.exp((weights - weights.max(axis=0)).astype(np.float64))  # float32's exp is not the same everywhere
+    return (weights / (weights.sum(axis=0) + 1e-4)).astype(np.float32)
+
+
+def _scaled(b: "Builder", x: Any, factors: Any) -> Any:
     """`x` times its factor of each channel."""
-    return b.scale_channels_by(x, factors) if np.any(factors != 1) else x
+    return x if factors is None else b.scale_channels_by(x, factors)

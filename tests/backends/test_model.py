@@ -21,10 +21,10 @@ def pair(tmp_path):
     return str(path), str(tmp_path / "net.weights")
 
 
-@pytest.mark.parametrize("runner", ["opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["torch", "opencv", "darknet"])
 @pytest.mark.parametrize("size", [(None, None), (48, 32)])
 def test_runners_agree_at_any_size(pair, runner, size):
-    need.libdarknet() if runner == "darknet" else need.opencv()
+    {"torch": need.torch, "opencv": need.opencv, "darknet": need.libdarknet}[runner]()
     with Model(*pair, "numpy", *size) as reference:
         batch = picture(reference.net)
         expected = reference.raw_heads(batch)

@@ -1,0 +1,110 @@
+"""A net in torch, on a GPU where there is one. torch is imported when the runner is opened."""
+
+import contextlib
+from typing import Any, Dict, Iterable, Iterator, Optional
+
+import numpy as np
+
+from darkprune.backends.base import Runner
+from darkprune.errors import MissingDependency, UsageError
+from darkprune.graph.net import Net
+
+INSTALL = "pip install torch"
+
+
+class TorchRunner(Runner):
+    """Runs a Net that has values.
+
+    Args:
+        net: the net; its dialect's arithmetic is used.
+        device: cpu, cuda, cuda:1...; by default CUDA where torch has it, else the CPU.
+        channels_last: keeps channels side by side in memory, which suits some devices.
+        bfloat16: computes convolutions in 8 bits of precision: about 1e-2 off, and no judge of anything.
+        threads: of the CPU, for all of torch in this process; None leaves them alone.
+
+    Attributes:
+        module: the darkprune.backends.torch_module.NetModule, while open.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        net: Net,
+        device: Optional[str] = None,
+        channels_last: bool = False,
+        bfloat16: bool = False,
+        threads: Optional[int] = None,
+    ) -> None:
+        self.net = net
+        self.dialect = net.dialect.name
+        self.device = device
+        self.channels_last = channels_last
+        self.bfloat16 = bfloat16
+        self.threads = threads
+        self.module: Any = None
+        self._torch: Any = None
+
+    def open(self) -> None:
+        """Copies the arrays to the device.
+
+        Raises MissingDependency where torch cannot be imported, UsageError for a device that it does not have.
+        """
+        self._torch = torch = import_torch()
+        from darkprune.backends.torch_module import NetModule
+
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            cause = "torch has no device {}: {}".format(device, str(error).splitlines()[0].rstrip("."))
+            raise UsageError(cause, hint="use cpu, or install a torch that was built for the device") from error
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        self.module = NetModule(self.net).eval().requires_grad_(False).to(device)
+        if self.channels_last:
+            self.module.to(memory_format=torch.channels_last)
+
+    def _format(self) -> Any:
+        return self._torch.channels_last if self.channels_last else self._torch.contiguous_format
+
+    def infer(self, batch: np.ndarray, layers: Optional[Iterable[int]] = None) -> Dict[int, np.ndarray]:
+        """Outputs by layer index, float32 [N,C,H,W]; all of them, or those of `layers`.
+
+        Raises UsageError for a batch of another shape, and Unsupported for a layer that cannot be run.
+        """
+        if self.module is None:
+            self.open()
+        torch, wanted = self._torch, range(len(self.net.layers)) if layers is None else layers
+        device = next(iter(self.module.state_dict().values()), torch.empty(0)).device
+        with self._settings(device.type):
+            tensor = torch.from_numpy(np.array(batch, np.float32, order="C")).to(device)
+            if tensor.ndim == 4:
+                tensor = tensor.contiguous(memory_format=self._format())
+            found = self.module(tensor, wanted)
+            return {index: y.float().contiguous().cpu().numpy() for index, y in found.items()}
+
+    @contextlib.contextmanager
+    def _settings(self, device: str) -> Iterator[None]:
+        """No gradients; on a GPU whole float32, of which TF32 would drop 13 bits."""
+        torch = self._torch
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.bfloat16:
+                stack.enter_context(torch.autocast(device, dtype=torch.bfloat16))
+            if device == "cuda":
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            yield
+
+    def close(self) -> None:
+        """Frees the module; may be called twice."""
+        self.module = None
+
+
+def import_torch() -> Any:
+    """The module torch. Raises MissingDependency where it cannot be imported."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
+        raise MissingDependency("torch cannot be imported: {}".format(error), hint=INSTALL) from error
+    return torch
