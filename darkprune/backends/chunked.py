@@ -2,13 +2,17 @@
 
 import mmap
 import tempfile
-from typing import Any, Callable, Iterable, List, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Tuple
 
 import numpy as np
 
 from darkprune.backends.base import Builder, Tensor
 from darkprune.errors import OutputError
 
+if TYPE_CHECKING:
+    from darkprune.graph.layer import Layer
+
+ARRAYS = ("array", "binarised", "source_factors")  # what gives arrays of parameters, the same for all images
 LIMIT = 2**27  # bytes; what all images together fill beyond it lies in a temporary file
 
 
@@ -57,6 +61,15 @@ class ChunkedBuilder(Builder):
         self.images = sum(self.counts)
         return Chunks(parts, self.images)
 
+    def array(self, layer: "Layer", name: str) -> Any:
+        return self.inner.array(layer, name)
+
+    def binarised(self, weight: Any) -> Any:
+        return self.inner.binarised(weight)
+
+    def source_factors(self, weights: Any, normalization: str) -> Any:
+        return self.inner.source_factors(weights, normalization)
+
     def each(self, name: str, *arguments: Any, **options: Any) -> Chunks:
         """The primitive `name` on every chunk."""
         self.inner.layer = self.layer
@@ -104,5 +117,5 @@ def _chunk_by_chunk(name: str) -> Callable[..., Chunks]:
 
 
 for _name in [name for name in vars(Builder) if not name.startswith("_")]:
-    if callable(getattr(Builder, _name)) and _name != "unsupported":
+    if callable(getattr(Builder, _name)) and _name not in ("unsupported",) + ARRAYS:
         setattr(ChunkedBuilder, _name, _chunk_by_chunk(_name))
