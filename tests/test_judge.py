@@ -178,6 +178,19 @@ def test_a_reader_that_misreads_the_original_is_not_asked(tmp_path):
     assert asked(net, pruned, plan, "darknet") == ([], [("darknet", why)])
 
 
+def test_a_plan_made_in_an_arithmetic_that_the_reader_has_not_is_not_judged(tmp_path):
+    """OpenCV multiplies the channels by alpha to which nothing is added; in Darknet they emit another constant."""
+    need.libdarknet()
+    text = cfg(conv(4), conv(12, bn=None), shortcut(0, alpha=2), section("connected", output=3, activation="linear"))
+    net = small_nets.net(tmp_path, text, dialect="opencv")
+    result = prune(net, channels=0.5, score="l2", force=True)
+    assert max(result.plan.removed_channels[1]) >= 4
+    save(result.net, str(tmp_path / "pruned"), plan=result.plan)
+    pruned = load(str(tmp_path / "pruned.cfg"), str(tmp_path / "pruned.weights"), "opencv")
+    why = "the plan was made in another arithmetic: OpenCV DNN multiplies channels by alpha to which nothing is added"
+    assert asked(net, pruned, result.plan, "darknet") == ([], [("darknet", why)])
+
+
 def test_a_reader_that_fails_on_the_pruned_pair_alone_is_a_failure(tmp_path):
     need.opencv()
     net, pruned, plan = made(tmp_path, NETS["plain"], absorb="none")

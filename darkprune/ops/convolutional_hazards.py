@@ -35,6 +35,10 @@ def convolution_hazards(op: "Convolutional", layer: "Layer") -> Iterator[Hazard]
     for key in ("filters", "size"):
         if layer.text(key) is None:
             yield Hazard("opencv", None, "needs the option {}".format(key))
+    shape = layer.input_shape()
+    if layer["size"] == 3 and 1 < op.groups(layer) == shape.c == layer["filters"] and 1 in (shape.w, shape.h):
+        text = "computes a depthwise 3x3 convolution over a map of one row or one column from memory behind the map"
+        yield Hazard("opencv", "groups", text)  # measured in 4.14
     for key, readers in _IGNORED:
         for reader in () if _idle(layer, key) else readers:
             yield Hazard(reader, key, "does not read {}: other numbers, or misread weights".format(key))

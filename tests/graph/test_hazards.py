@@ -93,6 +93,15 @@ CASES = {
         NET + CONV.replace("size=3", "size=1") + "[local]\nfilters=2\nsize=3\nactivation=leaky\n",
         ("pjreddie", 11, "the original Darknet writes behind the end of its memory: no convolution uses as much"),
     ),
+    "a depthwise convolution over one row": (
+        NET.replace("height=8", "height=1") + CONV + CONV.replace("size=3", "groups=4\nsize=3"),
+        (
+            "opencv",
+            13,
+            "OpenCV DNN computes a depthwise 3x3 convolution over a map of one row or one column from memory behind "
+            "the map",
+        ),
+    ),
     "what a head makes of its map": (
         NET + CONV + YOLO + "anchors=1,2\n" + CONV,
         ("alexeyab", 20, "AlexeyAB's Darknet has numbers of its own behind the head, layer 2"),
