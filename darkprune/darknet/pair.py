@@ -212,6 +212,12 @@ def _require_free(target: str, inputs: List[str], overwrite: bool, cure: str = "
         raise OutputError("this file exists", place(target), cure)
 
 
+def require_writable(path: str, inputs: Sequence[str] = (), overwrite: bool = False) -> None:
+    """Raises the OutputError that `write_file` would raise, before the work that makes the data."""
+    _require_folder(Names(path))
+    _require_free(path, [str(source) for source in inputs], overwrite)
+
+
 def write_file(
     path: str, data: Union[bytes, Iterable[Any]], inputs: Sequence[str] = (), overwrite: bool = False
 ) -> None:
@@ -221,8 +227,7 @@ def write_file(
         data: the bytes, or chunks of them.
     """
     names = Names(path)
-    _require_folder(names)
-    _require_free(path, [str(source) for source in inputs], overwrite)
+    require_writable(path, inputs, overwrite)
     with journal.translated(path):
         file = _Temporary(names.temporary("", os.urandom(8).hex()), path)
     try:
