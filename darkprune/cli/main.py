@@ -23,6 +23,7 @@ COMMANDS = (
     ("edit", "change input size, options, classes or batch norm; cut a prefix; write a new pair"),
     ("eval", "measure a pair's accuracy on a data set: Darknet's map and COCO's AP, or top-1 and top-5"),
     ("recalibrate", "estimate batch-norm statistics anew from images: recovery after pruning without training"),
+    ("bench", "time pairs in each runner; parameters, operations and bytes beside them"),
     ("verify", "prove that a pair computes what it should, in the real readers too"),
     ("doctor", "show what this machine has, and the cure for what is missing"),
 )
