@@ -17,13 +17,20 @@ class Clock(object):
     """
 
     def __init__(
-        self, warm: int = 1, least: int = 1, most: int = 1000, duration: float = 1.0, energy: bool = False
+        self,
+        warm: int = 1,
+        least: int = 1,
+        most: int = 1000,
+        duration: float = 1.0,
+        energy: bool = False,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.warm = warm
         self.least = least
         self.most = most
         self.duration = duration
         self.energy = energy
+        self.timer = timer
         self.joules: Optional[float] = None
 
     def time(self, run: Callable[[], Any]) -> List[float]:
@@ -34,11 +41,11 @@ class Clock(object):
         if meter is not None:
             meter.start()
         found: List[float] = []
-        now = begin = time.perf_counter()
+        now = begin = self.timer()
         while len(found) < self.least or (len(found) < self.most and now - begin < self.duration):
-            start = time.perf_counter()
+            start = self.timer()
             run()
-            now = time.perf_counter()
+            now = self.timer()
             found.append(now - start)
         if meter is not None:
             self.joules = meter.stop()
