@@ -24,6 +24,7 @@ COMMANDS = (
     ("eval", "measure a pair's accuracy on a data set: Darknet's map and COCO's AP, or top-1 and top-5"),
     ("recalibrate", "estimate batch-norm statistics anew from images: recovery after pruning without training"),
     ("bench", "time pairs in each runner; parameters, operations and bytes beside them"),
+    ("calc-anchors", "find anchors that fit the boxes of a data set (Darknet's detector calc_anchors)"),
     ("verify", "prove that a pair computes what it should, in the real readers too"),
     ("doctor", "show what this machine has, and the cure for what is missing"),
 )
