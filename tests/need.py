@@ -83,6 +83,15 @@ def debian_images():
     return _present(DEBIAN_IMAGES, "dog.jpg", "Debian's package darknet")
 
 
+def runner(name):
+    """What that runner needs, and OpenCV, which reads images."""
+    opencv()
+    if name == "darknet":
+        libdarknet()
+    if name == "torch":
+        torch()
+
+
 def _present(path, inside, what):
     if not (path / inside).exists():
         _absent("{} is not there ({})".format(path, what))

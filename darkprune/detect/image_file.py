@@ -18,7 +18,7 @@ def read_image(path: str) -> np.ndarray:
 
     Raises MissingDependency without OpenCV, UsageError for a file that is not there, no image, or a huge one.
     """
-    cv2 = _import_cv2()
+    cv2 = import_cv2()
     data = _read(path)
     size = declared_size(data)
     if size is not None and size[0] * size[1] > MOST_PIXELS:
@@ -77,7 +77,20 @@ def _read(path: str) -> bytes:
     return data
 
 
-def _import_cv2() -> Any:
+def encode(pixels: np.ndarray, suffix: str) -> bytes:
+    """An image file from uint8 [H, W, 3], RGB. Raises UsageError for a suffix that OpenCV writes no files of."""
+    cv2 = import_cv2()
+    try:
+        done, data = cv2.imencode(suffix, pixels[:, :, ::-1])
+    except cv2.error:
+        done = False
+    if not done:
+        raise UsageError("OpenCV writes no {} files".format(suffix), hint="use .jpg, .png or .bmp")
+    return bytes(data.tobytes())
+
+
+def import_cv2() -> Any:
+    """OpenCV. Raises MissingDependency where it is not installed."""
     try:
         import cv2
     except ImportError:

@@ -1,0 +1,96 @@
+"""What commands that run a net over images share: the runner, the size, the images and the names of the classes."""
+
+import argparse
+import importlib.util
+import os
+import sys
+from typing import List, Optional
+
+from darkprune.backends.model import Model
+from darkprune.backends.registry import RUNNERS
+from darkprune.cli.common import write
+from darkprune.data import image_list, names
+from darkprune.data.data_file import DataFile
+from darkprune.errors import GraphError, MissingDependency, Unsupported, UsageError, VerifyError
+
+FASTEST = ("opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
+_LISTS = (".txt", ".list")
+
+
+def add_running(parser: argparse.ArgumentParser) -> None:
+    """CFG, WEIGHTS, IMAGE..., --names, --data, --runner, --width and --height."""
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image, a folder, or a .txt list of images")
+    parser.add_argument("--names", metavar="FILE", help="names of the classes, one a line")
+    parser.add_argument("--data", metavar="DATA", help="a .data file, which tells of the names")
+    parser.add_argument("--runner", choices=RUNNERS, help="what runs the net (default: the fastest that is installed)")
+    parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
+    parser.add_argument("--height", metavar="H", type=int, help="another input height")
+
+
+def open_model(arguments: argparse.Namespace) -> Model:
+    """The pair, open in the runner that was asked for, or in the first of FASTEST that is installed and takes it,
+    which is said on stderr."""
+    if arguments.runner is not None:
+        return _open(arguments, arguments.runner)
+    for name in FASTEST[:-1]:
+        if name not in RUNNERS or importlib.util.find_spec({"opencv": "cv2"}.get(name, name)) is None:
+            continue
+        try:
+            model = _open(arguments, name)
+        except (GraphError, MissingDependency, Unsupported, VerifyError):
+            continue  # the next one, and in the end numpy, which says what is wrong with the pair
+        if any(notice.reader == model.runner.dialect for notice in model.net.notices):
+            model.close()  # it would misread something
+            continue
+        write("runner: {}\n".format(name), sys.stderr)
+        return model
+    model = _open(arguments, FASTEST[-1])
+    write("runner: {}\n".format(FASTEST[-1]), sys.stderr)
+    return model
+
+
+def _open(arguments: argparse.Namespace, runner: str) -> Model:
+    model = Model(arguments.cfg, arguments.weights, runner, arguments.width, arguments.height, arguments.dialect)
+    return model.__enter__()
+
+
+def image_paths(words: List[str]) -> List[str]:
+    """The images that are meant: files, the images of folders, and those of lists."""
+    paths: List[str] = []
+    for word in words:
+        many = os.path.isdir(word) or os.path.splitext(word)[1].lower() in _LISTS
+        paths += image_list.read(word) if many else [word]
+    return paths
+
+
+def class_names(arguments: argparse.Namespace, classes: int) -> List[str]:
+    """The names of the classes: of --names, of --data, or of a file beside the cfg; their numbers where there is none.
+
+    A file beside the cfg is STEM.names, or the only .names file there if it has as many names as there are classes.
+    """
+    if arguments.names is not None:
+        return names.read(arguments.names, classes)
+    if arguments.data is not None:
+        return names.read(DataFile.read(arguments.data).require("names", "labels"), classes)
+    path = _beside(arguments.cfg, classes)
+    if path is None:
+        return [str(number) for number in range(classes)]
+    write("names: {}\n".format(path), sys.stderr)
+    return names.read(path, classes)
+
+
+def _beside(cfg: str, classes: int) -> Optional[str]:
+    own = os.path.splitext(cfg)[0] + ".names"
+    if os.path.isfile(own):
+        return own
+    folder = os.path.dirname(cfg)
+    others = sorted(name for name in os.listdir(folder or ".") if name.endswith(".names"))
+    if len(others) != 1:
+        return None
+    path = os.path.join(folder, others[0])
+    try:
+        return path if len(names.read(path)) == classes else None
+    except UsageError:
+        return None

@@ -1,1 +1,0 @@
-"""What this machine has: readers, accelerators, cameras."""
