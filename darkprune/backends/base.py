@@ -1,9 +1,10 @@
 """What a backend implements: the primitives that layers lower to (Builder), and the running of a net (Runner)."""
 
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from darkprune.backends.clock import Clock
 from darkprune.darknet.dialect import DEFAULT, dialect
 from darkprune.errors import Unsupported
 
@@ -248,9 +249,11 @@ class Runner(object):
 
     Attributes:
         name: what the runner is called in reports.
+        fast: whether to run as fast as its users have it, where that rounds in another way; set before it is opened.
     """
 
     name = "abstract"
+    fast = False
 
     def open(self) -> None:
         """Allocates what running needs. Raises Unsupported or MissingDependency."""
@@ -266,6 +269,15 @@ class Runner(object):
             The outputs by layer index, float32 [N,C,H,W].
         """
         raise NotImplementedError("{}.infer".format(type(self).__name__))
+
+    def seconds(self, batch: np.ndarray, layers: Iterable[int], clock: Clock) -> List[float]:
+        """Seconds of forward passes of `batch`, as many as `clock` asks for.
+
+        Args:
+            layers: whose outputs a pass gives, where the runner is asked for them.
+        """
+        layers = list(layers)
+        return clock.time(lambda: self.infer(batch, layers))
 
     def close(self) -> None:
         """Releases everything; may be called twice."""

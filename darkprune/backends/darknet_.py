@@ -19,6 +19,7 @@ import numpy as np
 
 from darkprune.backends import darknet_worker
 from darkprune.backends.base import Runner
+from darkprune.backends.clock import Clock
 from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import MissingDependency, Unsupported, VerifyError, place
 
@@ -131,6 +132,19 @@ class DarknetRunner(Runner):
             return {
                 layer: np.load(os.path.join(folder, name), allow_pickle=False) for layer, name in sorted(names.items())
             }
+
+    def seconds(self, batch: np.ndarray, layers: Iterable[int], clock: Clock) -> List[float]:
+        """Seconds of Darknet's `network_predict` on `batch`, one image, whatever the `layers`. Raises as `open`.
+        """
+        library, stored = self._library or find_library(), WeightsFile(self.weights).floats
+        with tempfile.TemporaryDirectory(prefix="darkprune-") as folder:
+            np.save(os.path.join(folder, "batch.npy"), np.ascontiguousarray(batch, np.float32), allow_pickle=False)
+            with open(os.path.join(folder, "clock.json"), "w") as stream:
+                json.dump(clock.as_dict(), stream)
+            ended = _work("time", library, self.cfg, self.weights, folder, self.timeout)
+        self._require(stored, ended)
+        clock.joules = ended.done["joules"]
+        return [float(value) for value in ended.done["seconds"]]
 
     def close(self) -> None:
         """Nothing outlives a call but the path of the library."""

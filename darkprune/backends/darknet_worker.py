@@ -2,9 +2,10 @@
 
     python -m darkprune.backends.darknet_worker TASK LIBRARY CFG WEIGHTS FOLDER
 
-TASK is `table` (load only), `check` (load, and count the floats the net takes) or `run` (the same, and FOLDER/batch.npy
-through the net). WEIGHTS may be empty for `table`. What it finds lies in FOLDER: output_LAYER.npy, final.npy, and last
-of all done.json - Darknet ends with status 0 on a file it cannot open, so that the status alone proves nothing.
+TASK is `table` (load only), `check` (load, and count the floats the net takes), `run` (the same, and FOLDER/batch.npy
+through the net) or `time` (again and again, as FOLDER/clock.json says). WEIGHTS may be empty for `table`. What it finds
+lies in FOLDER: output_LAYER.npy, final.npy, and last of all done.json - Darknet ends with status 0 on a file it cannot
+open, so that the status alone proves nothing.
 """
 
 import ctypes
@@ -14,6 +15,8 @@ import sys
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
+
+from darkprune.backends.clock import Clock
 
 REFUSED = 64  # the last line on stderr is a message for the user
 UNUSABLE = 65  # the same, and the library itself is to blame
@@ -142,6 +145,15 @@ def work(task: str, library_path: str, cfg: str, weights: str, folder: str) -> D
         written = predict(library, net, batch, layers, folder)
         final = os.path.isfile(os.path.join(folder, "final.npy"))
         return {"written": written, "final": final, "floats": count_floats(library, net, folder)}
+    if task == "time":
+        library.set_batch_network(net, 1)
+        batch = np.load(os.path.join(folder, "batch.npy"), allow_pickle=False)
+        check_shape(library, net, batch)
+        with open(os.path.join(folder, "clock.json")) as stream:
+            clock = Clock.from_dict(json.load(stream))
+        address = batch.ctypes.data
+        seconds = clock.time(lambda: library.network_predict(net, address))
+        return {"seconds": seconds, "joules": clock.joules, "floats": count_floats(library, net, folder)}
     return {}
 
 

@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional
 import numpy as np
 
 from darkprune.backends.base import Runner
+from darkprune.backends.clock import Clock
 from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import MissingDependency, Unsupported, VerifyError, place
 
@@ -64,6 +65,9 @@ class OpenCVRunner(Runner):
     Args:
         cfg: path of the `.cfg`.
         weights: path of the `.weights`.
+
+    `fast`, set before it is opened, leaves fusion and Winograd's algorithm on, as OpenCV's users have them; `infer`
+    then lacks the outputs of fused layers.
     """
 
     name = "opencv"
@@ -83,7 +87,7 @@ class OpenCVRunner(Runner):
             MissingDependency: no OpenCV, or one without the Darknet importer.
             VerifyError: OpenCV refuses the pair, or would read behind the end of the weights.
         """
-        self._cv2 = cv2 = _import_cv2()
+        self._cv2 = cv2 = import_cv2()
         stored = WeightsFile(self.weights).floats
         try:
             with _silent(cv2):
@@ -101,9 +105,9 @@ class OpenCVRunner(Runner):
             )
         net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
         net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
-        net.enableFusion(False)  # otherwise the layers between a convolution and its activation never exist
+        net.enableFusion(self.fast)  # with it the layers between a convolution and its activation never exist
         if hasattr(net, "enableWinograd"):
-            net.enableWinograd(False)  # another algorithm with another rounding; 4.1 has none
+            net.enableWinograd(self.fast)  # another algorithm with another rounding; 4.1 has none
         self._net = net
         self._outputs = layer_outputs(names)
 
@@ -142,13 +146,30 @@ class OpenCVRunner(Runner):
             raise VerifyError("OpenCV cannot run the net: " + one_line(error), place(self.cfg)) from error
         return {layer: _four_axes(result, len(batch)) for layer, result in zip(wanted, results)}
 
+    def seconds(self, batch: np.ndarray, layers: Iterable[int], clock: Clock) -> List[float]:
+        """Seconds of forward passes of `batch` to the ends of the net, as OpenCV's users run it: with the decoding of
+        boxes that OpenCV does in its heads, whatever the `layers`.
+
+        Raises VerifyError when OpenCV fails.
+        """
+        if self._net is None:
+            self.open()
+        net, ends = self._net, self._net.getUnconnectedOutLayersNames()
+        net.setInput(np.ascontiguousarray(batch, np.float32))
+        try:
+            with _silent(self._cv2):
+                return clock.time(lambda: net.forward(ends))
+        except self._cv2.error as error:
+            raise VerifyError("OpenCV cannot run the net: " + one_line(error), place(self.cfg)) from error
+
     def close(self) -> None:
         """Frees the net."""
         self._net = None
         self._outputs = {}
 
 
-def _import_cv2() -> Any:
+def import_cv2() -> Any:
+    """The module cv2. Raises MissingDependency without it, or where it cannot read Darknet files."""
     try:
         import cv2
     except ImportError as error:

@@ -66,13 +66,13 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def progress(what: str) -> Callable[[Any], Any]:
+def progress(what: str, unit: str = "layer") -> Callable[[Any], Any]:
     """A wrapper of iterables that shows a bar on stderr, where that is a terminal and tqdm is installed."""
     try:
         from tqdm import tqdm
     except ImportError:
         return iter
-    return lambda items: tqdm(items, desc=what, unit="layer", leave=False, disable=None, file=sys.stderr)
+    return lambda items: tqdm(items, desc=what, unit=unit, leave=False, disable=None, file=sys.stderr)
 
 
 def table(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:

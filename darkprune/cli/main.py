@@ -8,11 +8,11 @@ import importlib
 import os
 import sys
 from contextlib import suppress
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
 
 from darkprune.cli.arguments import Parser, one_of, split
 from darkprune.cli.common import write
-from darkprune.cli.files import arrange
+from darkprune.cli.files import arrange, slots_of
 from darkprune.errors import DarkpruneError, render
 from darkprune.version import __version__
 
@@ -21,22 +21,24 @@ COMMANDS = (
     ("inspect", "show a net's layers, sizes and totals, as Darknet prints them"),
     ("prune", "remove channels and shortcut blocks; write a smaller pair"),
     ("edit", "change input size, options, classes or batch norm; cut a prefix; write a new pair"),
+    ("eval", "measure a pair's accuracy on a data set: Darknet's map and COCO's AP, or top-1 and top-5"),
     ("recalibrate", "estimate batch-norm statistics anew from images: recovery after pruning without training"),
+    ("bench", "time pairs in each runner; parameters, operations and bytes beside them"),
+    ("calc-anchors", "find anchors that fit the boxes of a data set (Darknet's detector calc_anchors)"),
     ("detect", "find objects in images: as text, JSON or drawn"),
     ("verify", "prove that a pair computes what it should, in the real readers too"),
+    ("doctor", "show what this machine has, and the cure for what is missing"),
 )
 
-_TEXTS: Dict[str, Any] = {
-    "formatter_class": argparse.RawDescriptionHelpFormatter,
-    "epilog": "Files may stand in any order: their content tells them apart. NAME finds NAME.cfg and its weights.\n"
-    "Darknet's spelling works: -letter_box is --letter-box; thresh=.25 is --thresh .25.",
-}
+_OF_FILES = """\
+Files may stand in any order: their content tells them apart. NAME finds NAME.cfg and its weights.
+Darknet's spelling works: -letter_box is --letter-box; thresh=.25 is --thresh .25."""
 
 
 def parser(chosen: Optional[str] = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of the program without their options; with `chosen`, of that command alone."""
     if chosen is not None:
-        return _command(Parser(prog="darkprune " + chosen, **_TEXTS), chosen)
+        return _command(chosen)
     top = Parser(prog="darkprune", description="Prunes Darknet .cfg/.weights pairs.")
     top.add_argument("--version", action="version", version="darkprune " + __version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
@@ -45,10 +47,12 @@ def parser(chosen: Optional[str] = None) -> argparse.ArgumentParser:
     return top
 
 
-def _command(command: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+def _command(name: str) -> argparse.ArgumentParser:
     module = importlib.import_module("darkprune.cli." + name.replace("-", "_"))
-    command.description = module.__doc__
+    layout = argparse.RawDescriptionHelpFormatter
+    command = Parser(prog="darkprune " + name, description=module.__doc__, formatter_class=layout)
     module.add_arguments(command)
+    command.epilog = _OF_FILES if slots_of(command) else None
     command.set_defaults(run=module.run)
     return command
 

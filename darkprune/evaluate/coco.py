@@ -12,7 +12,6 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from darkprune.darknet.pair import write_file
 from darkprune.errors import MissingDependency
 
 Boxes = NamedTuple(
@@ -43,7 +42,7 @@ def library() -> Any:
         import faster_coco_eval
     except ImportError as error:
         cause = "COCO's AP needs the library faster-coco-eval: {}".format(error)
-        hint = "pip install 'darkprune[eval]' (Python 3.10 or newer), or give --no-coco"
+        hint = "pip install faster-coco-eval (Python 3.10 or newer), or give --no-coco"
         raise MissingDependency(cause, hint=hint) from None
     return faster_coco_eval
 
@@ -111,10 +110,10 @@ def category_ids(classes: int, kind: Optional[str]) -> List[int]:
     return COCO_IDS if kind == "coco" and classes == len(COCO_IDS) else list(range(1, classes + 1))
 
 
-def write_results(path: str, entries: List[Dict[str, Any]], overwrite: bool = False) -> None:
-    """Writes COCO-results JSON: two decimals of a pixel, six of a score. Raises OutputError."""
+def results_json(entries: List[Dict[str, Any]]) -> bytes:
+    """COCO's results as a file's bytes: two decimals of a pixel, six of a score."""
     rounded = [
         OrderedDict(entry, bbox=[round(x, 2) for x in entry["bbox"]], score=round(entry["score"], 6))
         for entry in entries
     ]
-    write_file(path, (json.dumps(rounded) + "\n").encode("ascii"), overwrite=overwrite)
+    return (json.dumps(rounded) + "\n").encode("ascii")

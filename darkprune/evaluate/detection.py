@@ -196,7 +196,8 @@ def average_precision(matches: np.ndarray, truths: int, points: int = 0) -> floa
     best = np.maximum.accumulate(precision[::-1])[::-1]  # the best precision at this recall or a higher one
     if points == 0:
         return float(np.dot(np.diff(np.concatenate([[0.0], recall])), best))
-    at = np.searchsorted(recall, np.arange(points) / (points - 1.0), side="left")
+    # Darknet is compiled with -Ofast, which divides by multiplying: a recall of exactly 3/10 is less than point 3 of 11
+    at = np.searchsorted(recall, np.arange(points) * (1.0 / (points - 1)), side="left")
     return float(np.concatenate([best, [0.0]])[at].sum() / points)
 
 

@@ -236,6 +236,10 @@ class Op:
         """Operations per image as the original counts them: convolutions only."""
         return 0.0
 
+    def macs(self, layer: "Layer") -> int:
+        """Products of a weight and a value that are added up, per image (multiply-accumulate operations)."""
+        return 0
+
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         """Labels of the output channels, given those of the inputs; ties, pins and balances go to `g`.
 

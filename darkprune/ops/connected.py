@@ -57,6 +57,9 @@ class Connected(Op):
     def batch_norm(self, layer: "Layer") -> bool:
         return bool(layer["batch_normalize"])
 
+    def macs(self, layer: "Layer") -> int:
+        return layer["output"] * layer.input_shape().outputs
+
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         shape = layer.input_shape()
         out = g.fresh(layer, layer["output"])

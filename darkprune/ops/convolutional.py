@@ -127,6 +127,9 @@ class Convolutional(Op):
     def pjreddie_flops(self, layer: "Layer") -> float:
         return self._flops(layer)
 
+    def macs(self, layer: "Layer") -> int:
+        return int(self._flops(layer)) // 2
+
     def original_memory(self, layer: "Layer") -> Tuple[int, int]:
         columns = layer.shape.w * layer.shape.h * layer["size"] ** 2 * (layer.input_shape().c // self.groups(layer))
         return columns, columns

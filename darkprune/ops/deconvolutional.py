@@ -44,5 +44,8 @@ class Deconvolutional(Op):
         taps = ["channel", "filter", "kh", "kw"]
         return specs + [param("weights", taps, [layer.input_shape().c, filters, k, k])]
 
+    def macs(self, layer: "Layer") -> int:
+        return layer.input_shape().outputs * layer["filters"] * layer["size"] ** 2
+
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         yield Hazard("pjreddie", None, "divides by zero when it loads the weights of [deconvolutional]")

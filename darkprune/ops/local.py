@@ -42,6 +42,9 @@ class Local(Op):
             param("weights", taps, [h * w, filters, layer.input_shape().c, k, k]),
         ]
 
+    def macs(self, layer: "Layer") -> int:
+        return layer.shape.outputs * layer.input_shape().c * layer["size"] ** 2
+
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         if layer["dontload"]:
             raise Unsupported("dontload=1 leaves no values to run", layer.place("dontload"))

@@ -45,6 +45,9 @@ class Recurrent(Op):
             return []
         return [spec for sub in self.sublayers(layer) for spec in self.arrays(layer, sub)]
 
+    def macs(self, layer: "Layer") -> int:
+        return sum(sub.inputs * sub.outputs for sub in self.sublayers(layer))
+
 
 def norms(layer: "Layer", sub: Sub) -> List[ParamSpec]:
     """The batch-norm arrays of a sub-layer, if it has any."""
@@ -115,9 +118,12 @@ class Convolutions(Recurrent):
         )
 
     def flops(self, layer: "Layer") -> float:
-        taps = sum(sub.outputs * (sub.inputs // self.groups(layer)) for sub in self.sublayers(layer))
-        flops = 2.0 * taps * layer["size"] ** 2 * layer.shape.w * layer.shape.h
+        flops = 2.0 * self.macs(layer)
         return flops / 32.0 if layer["xnor"] else flops
+
+    def macs(self, layer: "Layer") -> int:
+        taps = sum(sub.outputs * (sub.inputs // self.groups(layer)) for sub in self.sublayers(layer))
+        return int(taps * layer["size"] ** 2 * layer.shape.w * layer.shape.h)
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         for option in self.geometry:

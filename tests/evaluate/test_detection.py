@@ -190,6 +190,13 @@ def test_average_precision_by_steps():
             assert average_precision(matches, truths, points) == pytest.approx(_by_steps(matches, truths, points))
 
 
+def test_recall_points_are_multiples():
+    """3 * (1 / 10) is more than 3 / 10, as in a Darknet that is compiled with -Ofast; and in COCO's 101 points."""
+    matches = np.array([0, 1, 2, -1])  # precision 1 up to a recall of 3 in 10
+    assert average_precision(matches, 10, 11) == pytest.approx(3 / 11)
+    assert average_precision(np.array([0]), 2, 11) == pytest.approx(6 / 11)
+
+
 def _by_steps(matches, truths, points):
     curve, taken, right = [], set(), 0
     for rank, match in enumerate(matches, 1):
@@ -198,7 +205,7 @@ def _by_steps(matches, truths, points):
             right += 1
         curve.append((right / truths, right / rank))
     if points:
-        recalls = [point / (points - 1) for point in range(points)]
+        recalls = [point * (1 / (points - 1)) for point in range(points)]
         return sum(max([p for r, p in curve if r >= recall] or [0]) for recall in recalls) / points
     area, last, best = 0.0, curve[-1][0], 0.0
     for recall, precision in reversed(curve):

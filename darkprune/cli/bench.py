@@ -1,0 +1,150 @@
+"""Times forward passes of one or more pairs in each runner, one image at a time.
+
+Every measurement is a process of its own, and the pairs take turns, so that their ratios hold on a busy machine. Only
+the forward pass is timed: no reading and resizing of images, and no decoding of boxes but OpenCV's own. Beside the
+times stand parameters, multiply-accumulates, bytes and BFLOPs, and the energy where the machine has a meter.
+"""
+
+import argparse
+import os
+import platform
+from collections import OrderedDict
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from darkprune.backends.clock import Clock
+from darkprune.backends.registry import RUNNERS
+from darkprune.cli.arguments import one_of
+from darkprune.cli.common import add_common, grouped, print_json, progress, table, warn, write
+from darkprune.edit.resize import resize
+from darkprune.errors import MissingDependency, Notice, UsageError, place
+from darkprune.evaluate.bench import Comparison, Run
+from darkprune.evaluate.cost import Cost, cost
+from darkprune.evaluate.energy import find_meter
+from darkprune.evaluate.latency import Measurement
+from darkprune.graph.build import load
+
+ROUNDS = 5
+
+Model = NamedTuple("Model", [("name", str), ("cfg", str), ("weights", str), ("cost", Cost)])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("pairs", metavar="PAIR", nargs="+", help="CFG and WEIGHTS, once or more")
+    parser.add_argument(
+        "--runners",
+        metavar="LIST",
+        help="comma list of {} (default: those installed that take the pairs)".format(", ".join(RUNNERS)),
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of each runner (default: its own choice)")
+    parser.add_argument("--width", metavar="W", type=int, help="width of the input")
+    parser.add_argument("--height", metavar="H", type=int, help="height of the input")
+    parser.add_argument(
+        "--repeats",
+        metavar="N",
+        type=int,
+        default=ROUNDS,
+        help="processes per pair and runner, of about a second each (default: %(default)s)",
+    )
+    add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out the command; returns the exit status."""
+    runners = _runners(arguments.runners)
+    for name in ("threads", "repeats"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UsageError("--{} {} is too few".format(name, value), hint="use 1 or more")
+    models = _models(arguments)
+    meter, energy = find_meter()
+    comparison = Comparison(_measurements(arguments, models, runners), strict=arguments.runners is not None)
+    comparison.measure(arguments.repeats, progress("processes"))
+    runs = comparison.runs()
+    if not runs:
+        reasons = "; ".join(OrderedDict.fromkeys(comparison.left_out.values()))
+        raise MissingDependency("no runner measured anything: " + reasons, hint="see darkprune doctor")
+    left_out = [
+        {"model": models[pair].name, "runner": runner, "reason": why}
+        for (pair, runner), why in comparison.left_out.items()
+    ]
+    if arguments.json:
+        answer: Dict[str, Any] = {"runs": [_run_as_dict(models, made) for made in runs]}
+        answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in models]
+        answer.update(left_out=left_out, energy=energy, threads=arguments.threads, machine=_machine())
+        print_json(answer)
+        return 0
+    warn(Notice("{model} in {runner} was left out: {reason}".format(**gone)) for gone in left_out)
+    write(_text(models, runs, arguments.threads, meter is not None))
+    write("energy: {}\n".format(energy))
+    return 0
+
+
+def _runners(text: Optional[str]) -> List[str]:
+    if text is None:
+        return list(RUNNERS)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--runners names no runner", hint="use " + ", ".join(RUNNERS))
+    return list(OrderedDict.fromkeys(one_of(name, RUNNERS, "runner") for name in names))
+
+
+def _models(arguments: argparse.Namespace) -> List[Model]:
+    paths = arguments.pairs
+    if len(paths) % 2:
+        raise UsageError("every cfg needs its weights", place(paths[-1]), "use CFG WEIGHTS [CFG WEIGHTS]...")
+    pairs = list(zip(paths[::2], paths[1::2]))
+    stems = [os.path.splitext(os.path.basename(weights))[0] for _, weights in pairs]
+    names = stems if len(set(stems)) == len(stems) else [os.path.splitext(weights)[0] for _, weights in pairs]
+    models = []
+    for name, (cfg, weights) in zip(names, pairs):
+        net = load(cfg, weights, arguments.dialect)
+        if arguments.width is not None or arguments.height is not None:
+            net = resize(net, arguments.width, arguments.height)
+        models.append(Model(name, cfg, weights, cost(net)))
+    return models
+
+
+def _measurements(
+    arguments: argparse.Namespace, models: List[Model], runners: List[str]
+) -> List[Tuple[Tuple[int, str], Measurement]]:
+    clock = Clock(energy=True).as_dict()
+    size = (arguments.width, arguments.height, arguments.threads)
+    return [
+        ((number, runner), Measurement(model.cfg, model.weights, runner, *size, clock=clock))
+        for runner in runners
+        for number, model in enumerate(models)
+    ]
+
+
+def _run_as_dict(models: List[Model], made: Run) -> Dict[str, Any]:
+    found: Dict[str, Any] = dict(made._asdict(), model=models[made.pair].name, fps=1e3 / made.median_ms)
+    del found["pair"]
+    return found
+
+
+def _text(models: List[Model], runs: List[Run], threads: Optional[int], energy: bool) -> str:
+    costs = [["model", "parameters", "MACs", "weights bytes", "BFLOPs"]]
+    for model in models:
+        counts = (model.cost.parameters, model.cost.macs, model.cost.weights_bytes)
+        costs.append([model.name] + [grouped(count) for count in counts] + ["{:.3f}".format(model.cost.bflops)])
+    times = [["runner", "model", "median ms", "min", "max", "FPS", "speed"] + ["J/image"] * energy]
+    for made in runs:
+        row = [made.runner, models[made.pair].name]
+        row += ["{:.2f}".format(value) for value in (made.median_ms, made.min_ms, made.max_ms, 1e3 / made.median_ms)]
+        row += ["{:.2f}x".format(made.speedup)]
+        times.append(row + ["{:.4g}".format(made.joules) if made.joules is not None else "-"] * energy)
+    count = "their own choice of" if threads is None else str(threads)
+    head = "{}; {} threads; median of {} processes\n".format(_machine(), count, max(made.processes for made in runs))
+    return table(costs) + "\n" + head + table(times, left=(0, 1))
+
+
+def _machine() -> str:
+    """The processor and the number of its cores."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as stream:
+            names = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+    except OSError:
+        names = []
+    return "{}, {} cores".format(names[0] if names else name, os.cpu_count())

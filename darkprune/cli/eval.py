@@ -1,0 +1,177 @@
+"""Measures a pair's accuracy on a data set.
+
+A detector gets Darknet's own map, by the rules and in the words of `darknet detector map`, and COCO's AP50 and AP
+where the library faster-coco-eval is installed. A classifier gets its top-1 and top-5 accuracy.
+"""
+
+import argparse
+from collections import OrderedDict
+from typing import Any, Dict, List
+
+from darkprune.backends.model import Model
+from darkprune.backends.registry import RUNNERS
+from darkprune.cli.common import add_common, notice_texts, print_json, progress, warn, write
+from darkprune.darknet.pair import require_writable, write_file
+from darkprune.data.data_file import DataFile
+from darkprune.data.data_set import DetectionSet, read_detection
+from darkprune.data.problems import Problems
+from darkprune.errors import MissingDependency, Notice, UsageError, place
+from darkprune.evaluate import coco
+from darkprune.evaluate.classification import ClassifierResult, evaluate_classifier, read_data
+from darkprune.evaluate.detection import darknet_lines, precision_recall_f1, total
+from darkprune.evaluate.detector import Evaluation, check_classes, evaluate_detector, read_difficult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("--data", metavar="DATA", required=True, help="the .data file")
+    parser.add_argument("--split", metavar="KEY", default="valid", help="valid or train (default: %(default)s)")
+    parser.add_argument("--runner", choices=RUNNERS, default="opencv", help="what runs the net (default: %(default)s)")
+    parser.add_argument(
+        "--points",
+        metavar="N",
+        type=int,
+        default=0,
+        help="recall points of Darknet's map: 0 is the area under the curve, 11 VOC 2007, 101 COCO (default: 0)",
+    )
+    parser.add_argument("--iou-thresh", metavar="T", type=float, default=0.5, help="of Darknet's map (default: 0.5)")
+    parser.add_argument(
+        "--thresh", metavar="T", type=float, default=0.25, help="confidence for precision and recall (default: 0.25)"
+    )
+    parser.add_argument("--nms", metavar="T", type=float, default=0.45, help="overlap that suppresses (default: 0.45)")
+    parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
+    parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
+    parser.add_argument("--height", metavar="H", type=int, help="another input height")
+    parser.add_argument("--batch", metavar="N", type=int, default=1, help="images that are run at once (default: 1)")
+    parser.add_argument("--no-coco", action="store_true", help="leave out COCO's AP")
+    parser.add_argument("--coco-results", metavar="FILE", help="write what was found as COCO results (JSON)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--ignore-problems", action="store_true", help="go on without what is wrong with the data set")
+    add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out the command; returns the exit status."""
+    _check(arguments)
+    data = DataFile.read(arguments.data)
+    model = Model(
+        arguments.cfg, arguments.weights, arguments.runner, arguments.width, arguments.height, arguments.dialect
+    )
+    notices = list(model.net.notices) + data.notices
+    try:
+        if any(layer.op.detector for layer in model.net.layers):
+            report, text = _detector(arguments, data, model, notices)
+        else:
+            report, text = _classifier(arguments, data, model, notices)
+    finally:
+        model.close()
+    if arguments.json:
+        print_json(OrderedDict(report, warnings=notice_texts(notices)))
+    else:
+        warn(notices)
+        write(text)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.batch < 1:
+        raise UsageError("--batch {} is no number of images".format(arguments.batch), hint="use 1 or more")
+    for name, value in (("iou-thresh", arguments.iou_thresh), ("thresh", arguments.thresh), ("nms", arguments.nms)):
+        if not 0 <= value <= 1:
+            raise UsageError("--{} {} is not from 0 to 1".format(name, value), hint="see darkprune eval --help")
+    if arguments.coco_results:
+        inputs = [arguments.cfg, arguments.weights, arguments.data]
+        require_writable(arguments.coco_results, inputs, arguments.overwrite)
+
+
+def _detector(arguments: argparse.Namespace, data: DataFile, model: Model, notices: List[Notice]) -> Any:
+    """The report for --json, and the text."""
+    problems = Problems()
+    examples = read_detection(data, arguments.split, problems)
+    check_classes(model.net, data, examples.names)
+    difficult = read_difficult(data, len(examples.images))
+    notices += problems.settle(arguments.ignore_problems)
+    with_coco = not arguments.no_coco
+    try:
+        if with_coco:
+            coco.library()
+    except MissingDependency as error:
+        with_coco = False
+        notices.append(Notice(error.message, hint=error.hint))
+    with model:
+        result = evaluate_detector(
+            model,
+            examples,
+            difficult,
+            points=arguments.points,
+            iou_threshold=arguments.iou_thresh,
+            confidence=arguments.thresh,
+            nms=arguments.nms,
+            letterbox=arguments.letter_box,
+            batch=arguments.batch,
+            with_coco=with_coco,
+            progress=progress("images", "image"),
+        )
+    text = darknet_lines(result.map, examples.names) + _coco_lines(result)
+    report = _as_dict(result, examples)
+    if arguments.coco_results:
+        numbers = coco.category_ids(len(examples.names), data.text("eval"))
+        entries = coco.results(coco.image_ids(examples.images), result.found, numbers)
+        inputs = [arguments.cfg, arguments.weights, arguments.data]
+        write_file(arguments.coco_results, coco.results_json(entries), inputs, arguments.overwrite)
+        report["files"] = [arguments.coco_results]
+        text += "wrote {}\n".format(arguments.coco_results)
+    return OrderedDict(report, **_setting(arguments, model)), text
+
+
+def _setting(arguments: argparse.Namespace, model: Model) -> Dict[str, Any]:
+    shape = model.net.input.shape
+    return {"runner": arguments.runner, "split": arguments.split, "width": shape.w, "height": shape.h}
+
+
+def _coco_lines(result: Evaluation) -> str:
+    if result.coco is None:
+        return ""
+    line = "\n COCO: AP50 = {:.2f} %, AP50-95 = {:.2f} %; the mean of the {} classes that occur\n"
+    known = sum(pair is not None for pair in result.coco.per_class)
+    return line.format(100 * result.coco.ap50, 100 * result.coco.ap, known)
+
+
+def _as_dict(result: Evaluation, examples: DetectionSet) -> "OrderedDict[str, Any]":
+    ours = result.map
+    precision, recall, f1 = precision_recall_f1(ours)
+    report: "OrderedDict[str, Any]" = OrderedDict(map=ours.map)
+    report["ap50"], report["ap"] = (result.coco.ap50, result.coco.ap) if result.coco else (None, None)
+    report.update(images=len(examples.images), truths=total(ours, "truths"), detections=total(ours, "detections"))
+    report.update(points=ours.points, iou_threshold=ours.iou_threshold, confidence=ours.confidence)
+    report.update(precision=precision, recall=recall, f1=f1, average_iou=ours.average_iou)
+    report.update(tp=total(ours, "tp"), fp=total(ours, "fp"), fn=total(ours, "truths") - total(ours, "tp"))
+    report["per_class"] = []
+    for number, (one, name) in enumerate(zip(ours.classes, examples.names)):
+        pair = result.coco.per_class[number] if result.coco else None
+        entry: "OrderedDict[str, Any]" = OrderedDict([("class", number), ("name", name), ("map", one.ap)])
+        entry["ap50"], entry["ap"] = pair or (None, None)
+        entry.update(truths=one.truths, tp=one.tp, fp=one.fp)
+        report["per_class"].append(entry)
+    return report
+
+
+def _classifier(arguments: argparse.Namespace, data: DataFile, model: Model, notices: List[Notice]) -> Any:
+    """The report for --json, and the text."""
+    if arguments.coco_results:
+        cause = "--coco-results needs a detector, and this net has no detection head"
+        raise UsageError(cause, place(arguments.cfg), "leave it out")
+    problems = Problems()
+    examples = read_data(data, arguments.split, model.net, problems)
+    notices += problems.settle(arguments.ignore_problems)
+    with model:
+        result: ClassifierResult = evaluate_classifier(
+            model, examples, data.top, arguments.batch, progress("images", "image")
+        )
+    report = OrderedDict(top1=result.top1, top5=result.top5, top=result.top, topk=result.topk, images=result.images)
+    text = " top 1: {:.6f}, top 5: {:.6f}".format(result.top1, result.top5)
+    if result.top not in (1, 5):
+        text += ", top {}: {:.6f}".format(result.top, result.topk)
+    return OrderedDict(report, **_setting(arguments, model)), text + "; {} images\n".format(result.images)
