@@ -2,7 +2,7 @@
 
 import mmap
 import tempfile
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from darkprune.graph.layer import Layer
 
 ARRAYS = ("array", "binarised", "source_factors")  # what gives arrays of parameters, the same for all images
+Convert = Callable[[Any], Any]
+
 LIMIT = 2**27  # bytes; what all images together fill beyond it lies in a temporary file
 
 
@@ -43,13 +45,18 @@ class ChunkedBuilder(Builder):
     """Runs the primitives of `inner` on one chunk of images after the other.
 
     As every primitive is done for all images before the next one starts, a subclass can look at a tensor of all of
-    them. numpy arrays that are large for all images together are kept in temporary files.
+    them. Tensors that are large for all images together are kept in temporary files.
+
+    Args:
+        enter, leave: from numpy float32 to a tensor of `inner`, and back; None where they are the same.
     """
 
-    def __init__(self, inner: Builder) -> None:
+    def __init__(self, inner: Builder, enter: Optional[Convert] = None, leave: Optional[Convert] = None) -> None:
         super(ChunkedBuilder, self).__init__(inner.dialect.name)
         self.inner = inner
         self.backend = inner.backend
+        self.enter = enter or _same
+        self.leave = leave or _same
         self.counts: List[int] = []
 
     def chunks(self, batches: Iterable[np.ndarray], count: int) -> Chunks:
@@ -57,7 +64,7 @@ class ChunkedBuilder(Builder):
         parts = []
         for batch in batches:
             self.counts.append(len(batch))
-            parts.append(self._kept(batch, batch.nbytes // len(batch) * count))
+            parts.append(self._kept(self.enter(batch), len(batch), count))
         self.images = sum(self.counts)
         return Chunks(parts, self.images)
 
@@ -76,21 +83,39 @@ class ChunkedBuilder(Builder):
         primitive, parts = getattr(self.inner, name), []
         for number, count in enumerate(self.counts):
             self.inner.images = count
-            y = primitive(*[_part(x, number) for x in arguments], **{k: _part(x, number) for k, x in options.items()})
-            parts.append(self._kept(y, getattr(y, "nbytes", 0) // count * self.images))
+            mine = [self._part(x, number) for x in arguments]
+            y = primitive(*mine, **{key: self._part(x, number) for key, x in options.items()})
+            parts.append(self._kept(y, count, self.images))
         return Chunks(parts, self.images)
 
-    def _kept(self, y: Tensor, total: int) -> Tensor:
-        return in_file(y) if isinstance(y, np.ndarray) and total > LIMIT else y
+    def _kept(self, y: Tensor, count: int, images: int) -> Tensor:
+        floats = 1
+        for length in y.shape:
+            floats *= int(length)
+        return in_file(self.leave(y)) if 4 * floats // count * images > LIMIT else y
+
+    def _part(self, value: Any, number: int) -> Any:
+        """What chunk `number` is given in place of an argument that holds tensors of all."""
+        if isinstance(value, Chunks):
+            part = value.parts[number]
+            return self.enter(part) if isinstance(part, np.ndarray) else part
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Chunks) for item in value):
+            return [self._part(item, number) for item in value]
+        return value
+
+    def values(self, x: Chunks) -> Iterator[np.ndarray]:
+        """The chunks of a tensor as float32 numpy arrays [n,C,H,W]."""
+        for part in x.parts:
+            yield part if isinstance(part, np.ndarray) else self.leave(part)
 
 
 def in_file(array: np.ndarray) -> np.ndarray:
-    """A read-only copy in a temporary file, which goes when the array does. Raises OutputError for a full disk."""
+    """A copy in a temporary file, which goes when the array does. Raises OutputError for a full disk."""
     try:
         with tempfile.TemporaryFile(prefix="darkprune-") as stream:
             np.ascontiguousarray(array).tofile(stream)
             stream.flush()
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError as error:
         raise OutputError(
             "cannot keep the maps of all images in {}: {}".format(tempfile.gettempdir(), error.strerror),
@@ -99,13 +124,8 @@ def in_file(array: np.ndarray) -> np.ndarray:
     return np.frombuffer(mapped, array.dtype).reshape(array.shape)
 
 
-def _part(value: Any, number: int) -> Any:
-    """What chunk `number` is given in place of an argument that holds tensors of all."""
-    if isinstance(value, Chunks):
-        return value.parts[number]
-    if isinstance(value, (list, tuple)) and any(isinstance(item, Chunks) for item in value):
-        return [_part(item, number) for item in value]
-    return value
+def _same(x: Any) -> Any:
+    return x
 
 
 def _chunk_by_chunk(name: str) -> Callable[..., Chunks]:

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         answer: Dict[str, Any] = {"runs": [_run_as_dict(models, made) for made in runs]}
         answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in models]
-        answer.update(left_out=left_out, energy=energy, threads=arguments.threads, machine=_machine())
+        answer.update(left_out=left_out, energy=energy, threads=arguments.threads, machine=machine())
         print_json(answer)
         return 0
     warn(Notice("{model} in {runner} was left out: {reason}".format(**gone)) for gone in left_out)
@@ -135,11 +135,11 @@ def _text(models: List[Model], runs: List[Run], threads: Optional[int], energy: 
         row += ["{:.2f}x".format(made.speedup)]
         times.append(row + ["{:.4g}".format(made.joules) if made.joules is not None else "-"] * energy)
     count = "their own choice of" if threads is None else str(threads)
-    head = "{}; {} threads; median of {} processes\n".format(_machine(), count, max(made.processes for made in runs))
+    head = "{}; {} threads; median of {} processes\n".format(machine(), count, max(made.processes for made in runs))
     return table(costs) + "\n" + head + table(times, left=(0, 1))
 
 
-def _machine() -> str:
+def machine() -> str:
     """The processor and the number of its cores."""
     name = platform.processor() or platform.machine()
     try:

@@ -13,8 +13,9 @@ import numpy as np
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, warn, write
 from darkprune.darknet.pair import PairWriter
 from darkprune.data import image_list
-from darkprune.detect.preprocess import load_image
-from darkprune.edit.recalibrate import Recalibrated, recalibrate, require_statistics
+from darkprune.detect.image_file import read_image
+from darkprune.detect.preprocess import prepare
+from darkprune.edit.recalibrate import RUNNERS, Recalibrated, recalibrate, require_statistics
 from darkprune.edit.resize import resize
 from darkprune.errors import UsageError
 from darkprune.graph.build import load
@@ -32,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", metavar="DIR|LIST", required=True, help="a folder of images, or a file with one path a line"
     )
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="prefix of the files to write")
-    parser.add_argument("--runner", choices=("numpy",), default="numpy", help="what computes (default: %(default)s)")
+    parser.add_argument("--runner", choices=RUNNERS, default="numpy", help="what computes (default: %(default)s)")
+    parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
     parser.add_argument(
         "--batch",
         metavar="N",
@@ -58,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = [arguments.cfg, arguments.weights]
     PairWriter(arguments.output, inputs, arguments.overwrite, stale=[PLAN_SUFFIX])  # its checks, before minutes of work
     files = image_list.read(arguments.images)
-    made = recalibrate(net, batches(size, files, arguments.batch), len(files), size, progress=progress("layers"))
+    images = batches(size, files, arguments.batch, arguments.letter_box)
+    made = recalibrate(net, images, len(files), size, arguments.runner, progress("layers"))
     save(made.net, arguments.output, arguments.overwrite, None, inputs)
     written = [arguments.output + suffix for suffix in (".cfg", ".weights")]
     if arguments.json:
@@ -69,11 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def batches(net: Net, files: List[str], size: int) -> Iterator[np.ndarray]:
+def batches(net: Net, files: List[str], size: int, letterbox: bool) -> Iterator[np.ndarray]:
     """The images as float32 [n,C,H,W] of the net's input, at most `size` at once."""
     shape = net.input.shape
     for start in range(0, len(files), size):
-        yield np.concatenate([load_image(path, shape.w, shape.h, shape.c) for path in files[start : start + size]])
+        pixels = [read_image(path) for path in files[start : start + size]]
+        yield np.stack([prepare(image, shape.w, shape.h, shape.c, letterbox)[0] for image in pixels])
 
 
 def _as_dict(made: Recalibrated, files: List[str]) -> Dict[str, Any]:

@@ -17,13 +17,15 @@ from typing import Any, Iterable, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from darkprune.backends.base import Builder
-from darkprune.backends.chunked import ChunkedBuilder, Chunks
+from darkprune.backends.chunked import ChunkedBuilder, Chunks, Convert
 from darkprune.backends.forward import Progress, forward
 from darkprune.backends.numpy_ops import NumpyBuilder
+from darkprune.backends.torch_ import import_torch
 from darkprune.errors import GraphError, Notice, UsageError
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 
+RUNNERS = ("numpy", "torch")
 FLAT = 1e-5  # of a channel's largest value: a smaller range is rounding, and the channel constant
 
 Recalibrated = NamedTuple(
@@ -43,7 +45,7 @@ def recalibrate(
     batches: Iterable[np.ndarray],
     count: int,
     size: Optional[Net] = None,
-    inner: Optional[Builder] = None,
+    runner: str = "numpy",
     progress: Progress = iter,
 ) -> Recalibrated:
     """A net with the batch-norm statistics of `count` images.
@@ -51,17 +53,17 @@ def recalibrate(
     Args:
         batches: the images as float32 [n,C,H,W], in 0..1 as the net takes them.
         size: the same net for images of another size, which is then run; the new net keeps the size of `net`.
-        inner: the backend; by default numpy, in the net's dialect.
+        runner: one of RUNNERS.
         progress: wraps the layers as they are run.
 
     Raises GraphError for a net without batch norm or values, and for maps that are not finite; UsageError for too few
     images; Unsupported for a layer that the backend cannot run before the last batch norm; OutputError where the
-    temporary files find no room.
+    temporary files find no room; MissingDependency without torch.
     """
     last = require_statistics(net)
     if count < 1:
         raise UsageError("no images to take statistics of", hint="give some that show what the net will see")
-    builder = _Measuring((size or net).copy(), inner or NumpyBuilder(net.dialect.name))
+    builder = _Measuring((size or net).copy(), *_backend(runner, net.dialect.name))
     image = builder.chunks(batches, count)
     with np.errstate(all="ignore"):  # what is not finite is an error of its own
         forward(builder.net, builder, image, {last}, progress=progress)
@@ -91,6 +93,17 @@ def require_statistics(net: Net) -> int:
     return found[-1]
 
 
+def _backend(runner: str, dialect_name: str) -> Tuple[Builder, Optional[Convert], Optional[Convert]]:
+    if runner == "numpy":
+        return NumpyBuilder(dialect_name), None, None
+    if runner != "torch":
+        raise UsageError("no statistics are taken in the runner {}".format(runner), hint="use " + ", ".join(RUNNERS))
+    import_torch()
+    from darkprune.backends.torch_chunks import torch_backend
+
+    return torch_backend(dialect_name)
+
+
 def _shared(net: Net) -> List[Notice]:
     return [
         Notice(
@@ -105,8 +118,8 @@ def _shared(net: Net) -> List[Notice]:
 class _Measuring(ChunkedBuilder):
     """Gives each layer of `net` the statistics of what it sees, and normalises by them."""
 
-    def __init__(self, net: Net, inner: Builder) -> None:
-        super(_Measuring, self).__init__(inner)
+    def __init__(self, net: Net, inner: Builder, enter: Optional[Convert], leave: Optional[Convert]) -> None:
+        super(_Measuring, self).__init__(inner, enter, leave)
         self.net = net
         self.measured: List[int] = []
         self.changed = self.kept = 0
@@ -117,20 +130,20 @@ class _Measuring(ChunkedBuilder):
         assert self.layer is not None
         layer = self.net.layers[self.layer]
         if "variance" in layer.params:  # else its arrays are those of an earlier layer
-            mean, variance = self._measure(layer, x, mean, variance)
+            mean, variance = self._measure(layer, x)
         return self.each("batch_norm", x, gamma, beta, mean, variance)
 
-    def _measure(self, layer: Layer, x: Chunks, mean: np.ndarray, variance: np.ndarray) -> Tuple[Any, Any]:
+    def _measure(self, layer: Layer, x: Chunks) -> Tuple[np.ndarray, np.ndarray]:
         seen = Moments()
-        for chunk in x.parts:
-            seen.add(np.asarray(chunk))
+        for chunk in self.values(x):
+            seen.add(chunk)
         if not np.isfinite(seen.mean).all() or not np.isfinite(seen.squares).all():
             raise GraphError("the maps of layer {} are not finite on these images".format(layer), layer.place())
         if seen.count < 2:
             raise UsageError("one image has one value per channel in layer {}".format(layer), hint="give more images")
         flat = seen.flat()
-        mean = np.where(flat, mean, seen.mean).astype(np.float32)
-        variance = np.where(flat, variance, seen.squares / (seen.count - 1)).astype(np.float32)
+        mean = np.where(flat, layer.array("mean"), seen.mean).astype(np.float32)
+        variance = np.where(flat, layer.array("variance"), seen.squares / (seen.count - 1)).astype(np.float32)
         layer.set_param("mean", mean)
         layer.set_param("variance", variance)
         self.measured.append(layer.index)

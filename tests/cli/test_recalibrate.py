@@ -74,6 +74,13 @@ def test_images_of_another_size_leave_the_cfg(folder, capsys):
     assert after["out.cfg"] == first["net.cfg"] and after["out.weights"] != first["out.weights"]
 
 
+def test_proportions_kept(folder, capsys):
+    output(RECALIBRATE + ["images"], capsys)
+    first = contents(folder)
+    output(RECALIBRATE + ["images", "-letter_box", "--overwrite"], capsys)  # the images are 30 x 20, the input square
+    assert contents(folder)["out.weights"] != first["out.weights"]
+
+
 # ---- refusals: nothing is written
 
 

@@ -111,6 +111,26 @@ def test_the_size_of_batches_makes_no_difference(tmp_path, monkeypatch):
     assert not same_weights(tmp_path, "out.weights", "net.weights")
 
 
+@pytest.mark.parametrize("limit", [0, chunked.LIMIT])
+def test_torch_gives_the_same_to_rounding(tmp_path, monkeypatch, limit):
+    need.torch()
+    monkeypatch.setattr(chunked, "LIMIT", limit)
+    net = pair(tmp_path, DETECTOR)
+    batch = images(net)
+    expected, found = recalibrated(net, batch), recalibrated(net, batch, runner="torch")
+    assert found[1:] == expected[1:]
+    for layer, other in zip(expected.net.layers, found.net.layers):
+        for name in layer.params:
+            np.testing.assert_allclose(other.array(name), layer.array(name), rtol=1e-4, atol=1e-5)
+
+
+def test_runners_that_take_no_statistics(tmp_path):
+    net = pair(tmp_path, DETECTOR)
+    assert refusal(UsageError, net, images(net), runner="opencv") == (
+        "error: no statistics are taken in the runner opencv\nhint: use numpy, torch"
+    )
+
+
 def test_constant_channels_that_pruning_leaves_keep_their_statistics(tmp_path):
     net = pair(tmp_path, cfg(conv(16), conv(16), small_nets.shortcut(-2), conv(16), small_nets.HEAD))
     pruned = prune(net, channels=0.5, min_keep=1, force=True).net
