@@ -6,20 +6,24 @@ where the library faster-coco-eval is installed. A classifier gets its top-1 and
 
 import argparse
 from collections import OrderedDict
+from contextlib import closing
 from typing import Any, Dict, List
 
 from darkprune.backends.model import Model
 from darkprune.backends.registry import RUNNERS
 from darkprune.cli.common import add_common, notice_texts, print_json, progress, warn, write
+from darkprune.cli.running import open_model
 from darkprune.darknet.pair import require_writable, write_file
 from darkprune.data.data_file import DataFile
 from darkprune.data.data_set import DetectionSet, read_detection
 from darkprune.data.problems import Problems
 from darkprune.errors import MissingDependency, Notice, UsageError, place
 from darkprune.evaluate import coco
-from darkprune.evaluate.classification import ClassifierResult, evaluate_classifier, read_data
+from darkprune.evaluate.classification import evaluate_classifier, read_data
 from darkprune.evaluate.detection import darknet_lines, precision_recall_f1, total
 from darkprune.evaluate.detector import Evaluation, check_classes, evaluate_detector, read_difficult
+
+DARKNET_BATCH = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("--data", metavar="DATA", required=True, help="the .data file")
     parser.add_argument("--split", metavar="KEY", default="valid", help="valid or train (default: %(default)s)")
-    parser.add_argument("--runner", choices=RUNNERS, default="opencv", help="what runs the net (default: %(default)s)")
+    parser.add_argument("--runner", choices=RUNNERS, help="what runs the net (default: the fastest that is installed)")
     parser.add_argument(
         "--points",
         metavar="N",
@@ -44,7 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
     parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
-    parser.add_argument("--batch", metavar="N", type=int, default=1, help="images that are run at once (default: 1)")
+    parser.add_argument(
+        "--batch",
+        metavar="N",
+        type=int,
+        help="images that are run at once (default: 1, and {} in Darknet, which is started for each batch)".format(
+            DARKNET_BATCH
+        ),
+    )
+    parser.add_argument("--dont-show", action="store_true", help="nothing is ever shown; for Darknet's users")
     parser.add_argument("--no-coco", action="store_true", help="leave out COCO's AP")
     parser.add_argument("--coco-results", metavar="FILE", help="write what was found as COCO results (JSON)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
@@ -56,17 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     _check(arguments)
     data = DataFile.read(arguments.data)
-    model = Model(
-        arguments.cfg, arguments.weights, arguments.runner, arguments.width, arguments.height, arguments.dialect
-    )
-    notices = list(model.net.notices) + data.notices
-    try:
-        if any(layer.op.detector for layer in model.net.layers):
-            report, text = _detector(arguments, data, model, notices)
-        else:
-            report, text = _classifier(arguments, data, model, notices)
-    finally:
-        model.close()
+    with closing(open_model(arguments)) as model:
+        notices = list(model.net.notices) + data.notices
+        measure = _detector if any(layer.op.detector for layer in model.net.layers) else _classifier
+        report, text = measure(arguments, data, model, notices)
     if arguments.json:
         print_json(OrderedDict(report, warnings=notice_texts(notices)))
     else:
@@ -76,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.batch < 1:
+    if arguments.batch is not None and arguments.batch < 1:
         raise UsageError("--batch {} is no number of images".format(arguments.batch), hint="use 1 or more")
     for name, value in (("iou-thresh", arguments.iou_thresh), ("thresh", arguments.thresh), ("nms", arguments.nms)):
         if not 0 <= value <= 1:
@@ -100,20 +105,19 @@ def _detector(arguments: argparse.Namespace, data: DataFile, model: Model, notic
     except MissingDependency as error:
         with_coco = False
         notices.append(Notice(error.message, hint=error.hint))
-    with model:
-        result = evaluate_detector(
-            model,
-            examples,
-            difficult,
-            points=arguments.points,
-            iou_threshold=arguments.iou_thresh,
-            confidence=arguments.thresh,
-            nms=arguments.nms,
-            letterbox=arguments.letter_box,
-            batch=arguments.batch,
-            with_coco=with_coco,
-            progress=progress("images", "image"),
-        )
+    result = evaluate_detector(
+        model,
+        examples,
+        difficult,
+        points=arguments.points,
+        iou_threshold=arguments.iou_thresh,
+        confidence=arguments.thresh,
+        nms=arguments.nms,
+        letterbox=arguments.letter_box,
+        batch=_batch(arguments, model),
+        with_coco=with_coco,
+        progress=progress("images", "image"),
+    )
     text = darknet_lines(result.map, examples.names) + _coco_lines(result)
     report = _as_dict(result, examples)
     if arguments.coco_results:
@@ -126,9 +130,13 @@ def _detector(arguments: argparse.Namespace, data: DataFile, model: Model, notic
     return OrderedDict(report, **_setting(arguments, model)), text
 
 
+def _batch(arguments: argparse.Namespace, model: Model) -> int:
+    return arguments.batch or (DARKNET_BATCH if model.runner.name == "darknet" else 1)
+
+
 def _setting(arguments: argparse.Namespace, model: Model) -> Dict[str, Any]:
     shape = model.net.input.shape
-    return {"runner": arguments.runner, "split": arguments.split, "width": shape.w, "height": shape.h}
+    return {"runner": model.runner.name, "split": arguments.split, "width": shape.w, "height": shape.h}
 
 
 def _coco_lines(result: Evaluation) -> str:
@@ -166,10 +174,7 @@ def _classifier(arguments: argparse.Namespace, data: DataFile, model: Model, not
     problems = Problems()
     examples = read_data(data, arguments.split, model.net, problems)
     notices += problems.settle(arguments.ignore_problems)
-    with model:
-        result: ClassifierResult = evaluate_classifier(
-            model, examples, data.top, arguments.batch, progress("images", "image")
-        )
+    result = evaluate_classifier(model, examples, data.top, _batch(arguments, model), progress("images", "image"))
     report = OrderedDict(top1=result.top1, top5=result.top5, top=result.top, topk=result.topk, images=result.images)
     text = " top 1: {:.6f}, top 5: {:.6f}".format(result.top1, result.top5)
     if result.top not in (1, 5):

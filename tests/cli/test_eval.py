@@ -137,6 +137,11 @@ def test_runners(folder, capsys, runner):
     assert (found["map"], found["tp"], found["fp"], found["runner"]) == (0.75, 2, 4, runner)
 
 
+def test_the_fastest_runner(folder, capsys):
+    out, err = output(EVAL[:-2] + ["-dont_show", "--no-coco", "--json"], capsys)
+    assert err == "runner: opencv\n" and json.loads(out)["runner"] == "opencv"
+
+
 def test_difficult_objects(folder, capsys):
     (folder / "set.data").write_text("classes=2\nvalid=list.txt\nnames=set.names\ndifficult=hard.txt\n")
     (folder / "hard.txt").write_text("hard/1.png\nhard/2.png\nhard/3.png\n")
