@@ -32,7 +32,7 @@ from darkprune.data.text import read_bytes, read_lines  # noqa: E402
 from darkprune.data.write_set import relative_box  # noqa: E402
 from darkprune.errors import Place, UsageError, place  # noqa: E402
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 4 << 20
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 Item = NamedTuple("Item", [("name", str), ("difficult", bool), ("box", List[float]), ("cut", bool), ("where", Place)])
@@ -40,6 +40,8 @@ Item = NamedTuple("Item", [("name", str), ("difficult", bool), ("box", List[floa
 
 class Element:
     """An XML element: its text, the line it begins in, and the elements inside."""
+
+    __slots__ = ("tag", "line", "text", "parts", "children")
 
     def __init__(self, tag, line):
         self.tag, self.line, self.text = tag, line, ""

@@ -7,7 +7,7 @@ from darkprune.data.problems import Problems
 from darkprune.data.text import read_lines, resolve
 from darkprune.errors import UsageError, place
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 256 << 20
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 
 Image = NamedTuple(

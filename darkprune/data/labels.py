@@ -10,7 +10,7 @@ from darkprune.data.problems import Problems
 from darkprune.data.text import read_bytes
 from darkprune.errors import UsageError, place
 
-MAX_BYTES = 16 << 20
+MAX_BYTES = 2 << 20
 LONGEST_NUMBER = 64  # characters
 TOLERANCE = 1e-4  # by which a box may leave the image: labels are often written with four decimals
 

@@ -5,7 +5,7 @@ from typing import List, Optional
 from darkprune.data.text import read_lines
 from darkprune.errors import UsageError, place
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 16 << 20
 
 
 def read(path: str, classes: Optional[int] = None) -> List[str]:

@@ -1,5 +1,6 @@
 """Small text files of a data set, read within bounds, and the paths that they name."""
 
+import io
 import os
 import stat
 from typing import List, Optional, Tuple
@@ -36,7 +37,7 @@ def read_bytes(path: str, what: str, limit: int) -> bytes:
 def read_lines(path: str, what: str, limit: int) -> List[Tuple[int, bytes]]:
     """(1-based number, bytes without blanks at both ends) of every line that is not blank. Raises UsageError."""
     lines = []
-    for number, line in enumerate(read_bytes(path, what, limit).split(b"\n"), 1):
+    for number, line in enumerate(io.BytesIO(read_bytes(path, what, limit)), 1):
         line = line.strip()
         if len(line) > LONGEST:
             cause = "this line has {} bytes, more than {}".format(len(line), LONGEST)
