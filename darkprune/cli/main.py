@@ -26,6 +26,7 @@ COMMANDS = (
     ("bench", "time pairs in each runner; parameters, operations and bytes beside them"),
     ("calc-anchors", "find anchors that fit the boxes of a data set (Darknet's detector calc_anchors)"),
     ("detect", "find objects in images: as text, JSON or drawn"),
+    ("classify", "name whole images with a classifier"),
     ("verify", "prove that a pair computes what it should, in the real readers too"),
     ("doctor", "show what this machine has, and the cure for what is missing"),
 )

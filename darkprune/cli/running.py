@@ -8,10 +8,10 @@ from typing import List, Optional
 
 from darkprune.backends.model import Model
 from darkprune.backends.registry import RUNNERS
-from darkprune.cli.common import write
+from darkprune.cli.common import warn, write
 from darkprune.data import image_list, names
 from darkprune.data.data_file import DataFile
-from darkprune.errors import GraphError, MissingDependency, Unsupported, UsageError, VerifyError
+from darkprune.errors import GraphError, MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
 
 FASTEST = ("opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
 _LISTS = (".txt", ".list")
@@ -65,20 +65,28 @@ def image_paths(words: List[str]) -> List[str]:
     return paths
 
 
-def class_names(arguments: argparse.Namespace, classes: int) -> List[str]:
+def class_names(arguments: argparse.Namespace, classes: int, surplus: bool = False) -> List[str]:
     """The names of the classes: of --names, of --data, or of a file beside the cfg; their numbers where there is none.
 
     A file beside the cfg is STEM.names, or the only .names file there if it has as many names as there are classes.
+    Raises UsageError where there are not as many names as classes.
+
+    Args:
+        surplus: more names will do, with a warning: Darknet's list of ImageNet's names serves 1000 classes and more.
     """
-    if arguments.names is not None:
-        return names.read(arguments.names, classes)
-    if arguments.data is not None:
-        return names.read(DataFile.read(arguments.data).require("names", "labels"), classes)
-    path = _beside(arguments.cfg, classes)
+    path: Optional[str] = arguments.names
+    if path is None and arguments.data is not None:
+        path = DataFile.read(arguments.data).require("names", "labels")
     if path is None:
-        return [str(number) for number in range(classes)]
-    write("names: {}\n".format(path), sys.stderr)
-    return names.read(path, classes)
+        path = _beside(arguments.cfg, classes)
+        if path is None:
+            return [str(number) for number in range(classes)]
+        write("names: {}\n".format(path), sys.stderr)
+    found = names.read(path, None if surplus else classes)
+    if len(found) > classes:
+        warn([Notice("{} names, but {} classes: the first ones count".format(len(found), classes), place(path))])
+        return found[:classes]
+    return found if len(found) == classes else names.read(path, classes)  # which says what is wrong
 
 
 def _beside(cfg: str, classes: int) -> Optional[str]:
