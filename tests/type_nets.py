@@ -1,4 +1,11 @@
-"""One small cfg for each layer type."""
+"""One small cfg for each layer type, and random weights for it."""
+
+import numpy as np
+
+from darkprune.darknet.cfg import parse
+from darkprune.darknet.weights import WeightsFile
+from darkprune.graph.attach_weights import attach
+from darkprune.graph.build import build
 
 NET = "[net]\nwidth=8\nheight=8\nchannels=3\n"
 CONV = "[convolutional]\nbatch_normalize=1\nfilters={}\nsize=3\nstride=1\npad=1\nactivation={}\n"
@@ -45,3 +52,23 @@ CFGS = {
     "upsample": FIRST + "[upsample]\nstride=2\n",
     "yolo": FIRST + CONV.format(16, "linear") + "[yolo]\n" + BOXES,
 }
+
+RECURRENT = {"rnn", "gru", "lstm", "crnn", "conv_lstm", "history"}
+NOT_RUN = RECURRENT | {"deconvolutional", "l2norm"}
+
+
+def load(name, dialect, extra=""):
+    return build(parse((CFGS[name] + extra).encode("ascii"), name + ".cfg"), dialect)
+
+
+def with_weights(net, folder):
+    """Gives the net random values; returns the bytes of the file they come from."""
+    random, parts = np.random.RandomState(5), [np.array([0, 2, 5, 0, 0], "<i4").tobytes()]
+    for _, spec in net.specs():
+        values = random.randn(*spec.shape) / max(1.0, np.sqrt(np.prod(spec.shape[1:])))
+        values = np.abs(values) + 0.5 if spec.name.endswith("variance") else values
+        parts.append(values.astype("<f4").tobytes())
+    path = folder / "net.weights"
+    path.write_bytes(b"".join(parts))
+    attach(net, WeightsFile(str(path)))
+    return b"".join(parts)

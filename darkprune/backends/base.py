@@ -217,6 +217,13 @@ class Builder(object):
         """
         raise self.unsupported("space_to_depth")
 
+    def dropout(self, x: Tensor, probability: float, blocks: bool = False) -> Tensor:
+        """x; a backend that trains sets values to 0 there, with that probability, and scales the others up.
+
+        blocks: not values but squares of them go (DropBlock).
+        """
+        return x
+
     def output(self, x: Tensor, layer_index: int) -> Tensor:
         """Marks `x` as a raw head, the output of layer `layer_index`; a backend that names outputs does so here."""
         return x

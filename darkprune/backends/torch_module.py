@@ -40,8 +40,8 @@ class LayerArrays(nn.Module):
 class NetModule(nn.Module):
     """A net that torch runs and trains.
 
-    In train mode batch norm takes the batch's statistics and moves the running ones as Darknet does; in eval mode it
-    computes as the net's dialect.
+    In train mode batch norm takes the batch's statistics and moves the running ones as Darknet does, and [dropout]
+    drops; in eval mode all is as in the net's dialect. Binary (xnor) convolutions pass gradients straight through.
 
     Args:
         net: a net with values. The module keeps a copy: what is later done to the net does not reach it.
@@ -77,7 +77,7 @@ class _Builder(TorchBuilder):
 
     def __init__(self, module: NetModule) -> None:
         super().__init__(module.net.dialect.name)
-        self._layers = module.layers
+        self._layers = list(module.layers)
 
     def array(self, layer: Layer, name: str) -> Any:
         return getattr(self._layers[layer.index], name)

@@ -22,7 +22,7 @@ class TorchBuilder(Builder):
     """Tensors are torch tensors [N,C,H,W] of any memory format; parameters may be torch tensors or numpy arrays.
 
     Attributes:
-        training: whether batch norm takes the batch's own statistics, and moves the running ones.
+        training: whether batch norm takes the batch's own statistics and moves the running ones, and dropout drops.
     """
 
     backend = "torch"
@@ -59,7 +59,7 @@ class TorchBuilder(Builder):
 
     def constant(self, values: Any) -> Tensor:
         values = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, np.float32))
-        return values.expand(self.images, *values.shape)
+        return values.repeat(self.images, 1, 1, 1)
 
     def linear(self, x: Tensor, weight: Any) -> Tensor:
         return functional.linear(x.flatten(1), _tensor(weight, x))[:, :, None, None]
@@ -205,6 +205,14 @@ class TorchBuilder(Builder):
         geometry.require_cells(self, x, stride, "space_to_depth")
         return _space_to_depth(x, stride)
 
+    def dropout(self, x: Tensor, probability: float, blocks: bool = False) -> Tensor:
+        if not self.training:
+            return x
+        if blocks or not 0 <= probability <= 1:
+            what = "DropBlock" if blocks else "dropout with probability {}".format(probability)
+            raise self.unsupported(what + " in training", "use [dropout] probability=.5, without dropblock")
+        return functional.dropout(x, probability)
+
     # Across channels.
 
     def max_channels(self, x: Tensor, out_channels: int) -> Tensor:
@@ -226,10 +234,10 @@ class TorchBuilder(Builder):
 
 
 def _tensor(values: Any, x: Tensor) -> Tensor:
-    """`values`, a tensor or a numpy array, as a tensor on the device of `x`."""
+    """`values`, a tensor or a numpy array, as a tensor on the device of `x`, of float32 or more."""
     if isinstance(values, Tensor):
         return values
-    return torch.from_numpy(np.array(values, np.float32)).to(x.device)
+    return torch.from_numpy(np.array(values, np.float32)).to(x.device, torch.promote_types(x.dtype, torch.float32))
 
 
 def _per_channel(values: Any, x: Tensor) -> Tensor:

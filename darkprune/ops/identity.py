@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
 import numpy as np
 
+from darkprune.darknet import values
 from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Dropout(Identity):
 
     names = ("dropout",)
     passive = "probability dropblock dropblock_size_rel dropblock_size_abs"
+
+    def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
+        default = ".5" if layer.dialect_name == "pjreddie" else ".2"
+        probability = values.atof(layer.text("probability") or default)
+        return b.dropout(xs[0], probability, bool(values.atof(layer.text("dropblock") or "0")))
 
 
 class Empty(Identity):

@@ -6,42 +6,19 @@ import pytest
 import need
 from darkprune.backends.darknet_ import DarknetRunner
 from darkprune.backends.numpy_ import NumpyRunner
-from darkprune.darknet.cfg import parse
 from darkprune.darknet.dialect import DIALECTS
-from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import Unsupported, VerifyError
-from darkprune.graph.attach_weights import attach
-from darkprune.graph.build import build
 from darkprune.graph.layer import _READ
 from darkprune.graph.write import cfg_bytes, file_arrays
 from darkprune.ops.registry import EVERY_LAYER, OPS
-from type_nets import CFGS
+from type_nets import CFGS, NOT_RUN, load, with_weights
 
-RECURRENT = {"rnn", "gru", "lstm", "crnn", "conv_lstm", "history"}
-NOT_RUN = RECURRENT | {"deconvolutional", "l2norm"}
 CRASHES = {"deconvolutional", "batchnorm"}  # in the real Darknet: when it loads the weights, when it runs
 HEADS = {"yolo", "region", "iseg"}  # runners give them raw, Darknet activated
 
 KINDS = {"int": int, "float": float, "str": str, "ints": tuple, "floats": tuple}
 TYPES = sorted({op.names[0] for op in OPS.values()})
 ALL = sorted(DIALECTS)
-
-
-def load(name, dialect, extra=""):
-    return build(parse((CFGS[name] + extra).encode("ascii"), name + ".cfg"), dialect)
-
-
-def with_weights(net, folder):
-    """Gives the net random values; returns the bytes of the file they come from."""
-    random, parts = np.random.RandomState(5), [np.array([0, 2, 5, 0, 0], "<i4").tobytes()]
-    for _, spec in net.specs():
-        values = random.randn(*spec.shape) / max(1.0, np.sqrt(np.prod(spec.shape[1:])))
-        values = np.abs(values) + 0.5 if spec.name.endswith("variance") else values
-        parts.append(values.astype("<f4").tobytes())
-    path = folder / "net.weights"
-    path.write_bytes(b"".join(parts))
-    attach(net, WeightsFile(str(path)))
-    return b"".join(parts)
 
 
 def test_names():
