@@ -1,6 +1,7 @@
 """What the converters of data sets share: their options, and the writing of what they read."""
 
 import os
+import posixpath
 import sys
 
 from darkprune.cli.common import grouped, table, warn, write
@@ -19,11 +20,14 @@ class Converted:
         lists: (key of the .data file, name of a list).
         inputs: files and folders that were read.
         counts: (what, number) of what was left out or changed.
+        difficult: key -> objects that need not be found; they become the list `difficult` of the .data file, which
+            belongs to `valid`. None where there is to be no such list.
     """
 
-    def __init__(self, names, images, splits, lists, inputs, counts):
+    def __init__(self, names, images, splits, lists, inputs, counts, difficult=None):
         self.names, self.images, self.splits = names, images, splits
         self.lists, self.inputs, self.counts = lists, inputs, counts
+        self.difficult = difficult
 
 
 def add_arguments(parser):
@@ -58,10 +62,24 @@ def write_set(found, arguments):
             writer.image(key, source, objects)
         for split, keys in found.splits.items():
             writer.list(split, keys)
-        writer.data(found.names, found.lists)
+        writer.data(found.names, found.lists + _write_difficult(found, writer))
         writer.commit()
     warn(writer.notices)
     write(_summary(found, writer))
+
+
+def _write_difficult(found, writer):
+    """Labels and a list for names beside the images', as AlexeyAB's Darknet wants them; returns the list's setting."""
+    valid = dict(found.lists).get("valid")
+    if found.difficult is None or valid is None:
+        return []
+    keys = []
+    for key in found.splits[valid]:
+        folder, name = posixpath.split(key)
+        keys.append(posixpath.join(folder, "difficult_" + name))
+        writer.labels(keys[-1], found.difficult.get(key, []))
+    writer.list("difficult_" + valid, keys)
+    return [("difficult", "difficult_" + valid)]
 
 
 def _summary(found, writer):

@@ -225,26 +225,25 @@ def convert(arguments):
     items, images, splits = read_folders(arguments.folders, problems)
     names = names or sorted({item.name for found in items.values() for item in found})
     number = {name: index for index, name in enumerate(names)}
-    converted, difficult, cut = OrderedDict(), 0, 0
+    converted, difficult, cut = OrderedDict(), {}, 0
     for key, found in items.items():
         objects = []
         for item in found:
-            if item.difficult and arguments.difficult == "drop":
-                difficult += 1
-            elif item.name not in number:
+            if item.name not in number:
                 cause = "{} is not in {}".format(item.name, arguments.names)
                 problems.add("unknown class", cause, item.where, "add it there, or leave such objects out")
-            else:
-                cut += item.cut
-                objects.append((number[item.name],) + tuple(item.box))
+                continue
+            cut += item.cut
+            aside = item.difficult and arguments.difficult != "keep"
+            (difficult.setdefault(key, []) if aside else objects).append((number[item.name],) + tuple(item.box))
         converted[key] = (images[key], objects)
     warn(problems.settle(arguments.ignore_problems))
     if not names or not splits:
         raise UsageError("there are no objects in these folders", hint="name folders such as VOC2007")
-    counts = [("difficult objects left out", difficult), ("boxes cut off at the left or top", cut)]
-    return data_set_tool.Converted(
-        names, converted, splits, chosen_lists(arguments, splits), arguments.folders, counts
-    )
+    left_out = sum(map(len, difficult.values()))
+    counts = [("difficult objects left out", left_out), ("boxes cut off at the left or top", cut)]
+    lists, listed = chosen_lists(arguments, splits), difficult if arguments.difficult == "list" else None
+    return data_set_tool.Converted(names, converted, splits, lists, arguments.folders, counts, listed)
 
 
 def main(argv=None):
@@ -252,7 +251,12 @@ def main(argv=None):
     parser.add_argument("folders", metavar="VOC", nargs="+", help="folder with Annotations and JPEGImages")
     parser.add_argument("--train", metavar="SET", help="the list that .data names as train (train, or trainval)")
     parser.add_argument("--valid", metavar="SET", help="the list that .data names as valid (val, or test)")
-    parser.add_argument("--difficult", choices=("drop", "keep"), default="drop", help="difficult objects (drop)")
+    parser.add_argument(
+        "--difficult",
+        choices=("drop", "keep", "list"),
+        default="drop",
+        help="difficult objects: left out (the default), labels like others, or in a list that map takes for them",
+    )
     data_set_tool.add_arguments(parser)
     return data_set_tool.main(parser, convert, argv)
 

@@ -11,7 +11,7 @@ import shutil
 from contextlib import suppress
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
-from darkprune.data import labels
+from darkprune.data.labels import candidates
 from darkprune.errors import Notice, OutputError, UsageError, place
 
 Box = Tuple[int, float, float, float, float]  # class, centre x, centre y, width, height
@@ -71,14 +71,18 @@ class SetWriter:
             final = os.path.realpath(os.path.join(os.path.dirname(self.out), self.name, _IMAGES, *key.split("/")[:-1]))
             self._do(lambda path: os.symlink(os.path.relpath(real, final), path), target, "give --copy")
         written = self._named(_IMAGES, key)
-        if labels.candidates(written) != [os.path.splitext(written)[0] + ".txt"]:
+        if candidates(written) != [os.path.splitext(written)[0] + ".txt"]:
             cause = "Darknet may look for the labels elsewhere: the path holds images, JPEGImages or raw"
             self.notices.append(Notice(cause, place(written), "rename that, or take another --prefix"))
+        self.labels(key, objects)
+
+    def labels(self, key: str, objects: Iterable[Box]) -> None:
+        """Writes the labels of an image, which need not exist (difficult objects go with names of their own)."""
         lines = ["{} {:.6f} {:.6f} {:.6f} {:.6f}\n".format(*item) for item in objects]
-        self._write(os.path.splitext(target)[0] + ".txt", "".join(lines))
+        self._write(self._path(_IMAGES, *(os.path.splitext(key)[0] + ".txt").split("/")), "".join(lines))
 
     def list(self, split: str, keys: Iterable[str]) -> None:
-        """Writes the list `split`.txt of images that were given to `image`."""
+        """Writes the list `split`.txt of images."""
         self._write(self._path(split + ".txt"), "".join(self._named(_IMAGES, key) + "\n" for key in keys))
 
     def data(self, names: Sequence[str], lists: Iterable[Tuple[str, str]]) -> None:

@@ -129,6 +129,17 @@ def test_options(voc, tmp_path, capsys):
     )
 
 
+def test_difficult_objects_in_a_list_of_their_own(voc, tmp_path, capsys):
+    assert run(capsys, "VOC", "-o", "out", "--difficult", "list", "--valid", "train")[0] == 0
+    root = tmp_path / "out"
+    assert "\ndifficult = difficult_train.txt\n" in (root / "out.data").read_text()
+    assert (root / "difficult_train.txt").read_text() == "obj/difficult_1.jpg\nobj/difficult_2.PNG\n"
+    assert (root / "obj" / "difficult_1.txt").read_text() == ""
+    # (5 + 9) / 2 - 1 = 6, of 200 and of 100; 4 wide and high
+    assert (root / "obj" / "difficult_2.txt").read_text() == "0 0.030000 0.060000 0.020000 0.040000\n"
+    assert (root / "obj" / "2.txt").read_text() == ""
+
+
 def test_folders_are_joined(voc, tmp_path, capsys):
     other = Voc(tmp_path / "more")
     other.add("7", annotation(thing("ant", 1, 1, 9, 9)))
