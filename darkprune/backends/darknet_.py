@@ -141,7 +141,8 @@ class DarknetRunner(Runner):
             np.save(os.path.join(folder, "batch.npy"), np.ascontiguousarray(batch, np.float32), allow_pickle=False)
             with open(os.path.join(folder, "clock.json"), "w") as stream:
                 json.dump(clock.as_dict(), stream)
-            ended = _work("time", library, self.cfg, self.weights, folder, self.timeout)
+            timeout = self.timeout * (clock.warm + clock.least)
+            ended = _work("time", library, self.cfg, self.weights, folder, timeout)
         self._require(stored, ended)
         clock.joules = ended.done["joules"]
         return [float(value) for value in ended.done["seconds"]]

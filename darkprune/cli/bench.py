@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from darkprune.backends.clock import Clock
 from darkprune.backends.registry import RUNNERS
 from darkprune.cli.arguments import one_of
-from darkprune.cli.common import add_common, grouped, print_json, progress, table, warn, write
+from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, table, warn, write
 from darkprune.edit.resize import resize
 from darkprune.errors import MissingDependency, Notice, UsageError, place
 from darkprune.evaluate.bench import Comparison, Run
@@ -25,7 +25,9 @@ from darkprune.graph.build import load
 
 ROUNDS = 5
 
-Model = NamedTuple("Model", [("name", str), ("cfg", str), ("weights", str), ("cost", Cost)])
+Model = NamedTuple(
+    "Model", [("name", str), ("cfg", str), ("weights", str), ("cost", Cost), ("notices", List[Notice])]
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,12 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
         {"model": models[pair].name, "runner": runner, "reason": why}
         for (pair, runner), why in comparison.left_out.items()
     ]
+    notices = [notice for model in models for notice in model.notices]
     if arguments.json:
         answer: Dict[str, Any] = {"runs": [_run_as_dict(models, made) for made in runs]}
         answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in models]
         answer.update(left_out=left_out, energy=energy, threads=arguments.threads, machine=machine())
+        answer["warnings"] = notice_texts(notices)
         print_json(answer)
         return 0
+    warn(notices)
     warn(Notice("{model} in {runner} was left out: {reason}".format(**gone)) for gone in left_out)
     write(_text(models, runs, arguments.threads, meter is not None))
     write("energy: {}\n".format(energy))
@@ -101,7 +106,7 @@ def _models(arguments: argparse.Namespace) -> List[Model]:
         net = load(cfg, weights, arguments.dialect)
         if arguments.width is not None or arguments.height is not None:
             net = resize(net, arguments.width, arguments.height)
-        models.append(Model(name, cfg, weights, cost(net)))
+        models.append(Model(name, cfg, weights, cost(net), net.notices))
     return models
 
 

@@ -46,7 +46,8 @@ def test_json(folder, capsys):
         "weights_bytes": 20 + 4 * (4 * (3 * 9 + 4) + 5 * (4 + 1)),
         "bflops": pytest.approx(2 * (64 * 4 * 27 + 64 * 5 * 4) / 1e9),
     }
-    assert answer["left_out"] == [] and answer["threads"] == 1 and answer["energy"] and answer["machine"]
+    assert answer["left_out"] == answer["warnings"] == [] and answer["threads"] == 1
+    assert answer["energy"] and answer["machine"]
 
 
 def test_text(folder, capsys):
@@ -69,6 +70,12 @@ def test_a_runner_that_is_not_there_is_left_out_unless_it_is_asked_for(folder, c
     assert "warning: small in darknet was left out: DARKPRUNE_LIBDARKNET names no file: /nowhere.so\n" in err
     _, err = output(["bench", "small.cfg", "small.weights", "--runners", "numpy,darknet"] + QUICK, capsys, 2)
     assert "error: DARKPRUNE_LIBDARKNET names no file: /nowhere.so" in err
+
+
+def test_what_a_reader_misreads_is_said(folder, capsys):
+    small_nets.write(folder, cfg(conv(4, activation="mish"), HEAD), "mish")
+    out, err = output(["bench", "mish.cfg", "mish.weights", "--runners", "numpy"] + QUICK, capsys)
+    assert "computes ReLU instead of mish" in err and "numpy" in out
 
 
 def test_models_of_one_name_are_told_apart(folder, capsys):
