@@ -8,6 +8,7 @@ images of COCO's train2017, without labels or training; `darkprune eval` on the 
 
 import argparse
 import functools
+import hashlib
 import os
 import shutil
 import sys
@@ -26,8 +27,18 @@ def accuracy(cfg, weights, data, runner):
     return {"ap50": report["ap50"], "map": report["map"]}
 
 
-def pruned(pair, share, mode, scope, data, runner):
-    """What becomes of a pair: parameters, accuracy as pruned, and accuracy as recalibrated."""
+def digest(*paths):
+    """SHA-256 of files."""
+    total = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as stream:
+            total.update(stream.read())
+    return total.hexdigest()
+
+
+def pruned(pair, share, mode, scope, data, runner, known):
+    """What becomes of a pair: parameters, accuracy as pruned, and accuracy as recalibrated; of equal files that are
+    among the `known` rows, these are taken."""
     folder = tempfile.mkdtemp(prefix="darkprune-")
     try:
         small, again = os.path.join(folder, "small"), os.path.join(folder, "again")
@@ -35,6 +46,10 @@ def pruned(pair, share, mode, scope, data, runner):
         made = darkprune("prune", *(list(pair) + words))
         row = {"parameters": made["after"]["parameters"], "before": made["before"]["parameters"]}
         row["damage"] = made["preflight"]["damage"]
+        row["files"] = digest(small + ".cfg", small + ".weights")
+        for other in known:
+            if other.get("files") == row["files"]:
+                return dict(row, pruned=other["pruned"], recalibrated=other["recalibrated"], equal=other["mode"])
         row["pruned"] = accuracy(small + ".cfg", small + ".weights", data, runner)
         images = os.path.join(BUILD, "train2017.txt")
         darkprune("recalibrate", small + ".cfg", small + ".weights", "--images", images, "-o", again)
@@ -68,7 +83,8 @@ def page(rows):
             cells += ["not pruned", "", "", ""]
         else:
             left = "{:.1f} %".format(100.0 * row["parameters"] / row["before"])
-            cells += ["{:.0f} %, {}".format(100 * row["share"], row["scope"]), row["mode"], left]
+            mode = row["mode"] + (" (same files as {})".format(row["equal"]) if "equal" in row else "")
+            cells += ["{:.0f} %, {}".format(100 * row["share"], row["scope"]), mode, left]
             cells.append("{:.2f}".format(row["damage"]))
         body.append(cells + [percent(row[step]["ap50"]) for step in ("pruned", "recalibrated")])
     titles = ["model", "channels, scope", "constants", "parameters left", "predicted damage"]
@@ -95,7 +111,8 @@ def main():
         for share, mode in steps:
             key = {"model": model, "share": share, "mode": mode, "scope": arguments.scope if share else ""}
             if share:
-                function = functools.partial(pruned, pair, share, mode, arguments.scope, data, arguments.runner)
+                settings = (arguments.scope, data, arguments.runner, rows.rows)
+                function = functools.partial(pruned, pair, share, mode, *settings)
             else:
                 function = functools.partial(whole, pair, data, arguments.runner)
             rows.measure(key, function)

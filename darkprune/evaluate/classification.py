@@ -12,7 +12,7 @@ from darkprune.backends.model import Model
 from darkprune.data.data_file import DataFile
 from darkprune.data.data_set import ClassificationSet, read_classification
 from darkprune.data.problems import Problems
-from darkprune.detect.image_file import read_image
+from darkprune.detect.image_file import MOST_PIXELS, read_image
 from darkprune.detect.preprocess import grey, resize
 from darkprune.errors import Unsupported, UsageError
 from darkprune.graph.net import Net, heads
@@ -90,13 +90,17 @@ def centre(pixels: np.ndarray, width: int, height: int, channels: int = 3) -> np
         pixels: uint8 [H, W, 3], RGB.
 
     Returns:
-        float32 [channels, height, width] of 0..1. Raises UsageError for other than 1 or 3 channels.
+        float32 [channels, height, width] of 0..1. Raises UsageError for other than 1 or 3 channels, and for an image
+        so narrow that scaling it makes it huge.
     """
     if channels not in (1, 3):
         raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels))
     rows, columns = pixels.shape[:2]
-    short = min(rows, columns)
-    scaled = resize(grey(pixels) if channels == 1 else pixels, columns * width // short, rows * width // short)
+    across, down = columns * width // min(rows, columns), rows * width // min(rows, columns)
+    if across * down > MOST_PIXELS:
+        cause = "an image of {} x {} pixels is too narrow to cut its middle out".format(columns, rows)
+        raise UsageError(cause, hint="cut it to a squarer one")
+    scaled = resize(grey(pixels) if channels == 1 else pixels, across, down)
     y = np.arange(height) + _half(scaled.shape[0] - height)
     x = np.arange(width) + _half(scaled.shape[1] - width)
     cut = scaled[np.clip(y, 0, scaled.shape[0] - 1)][:, np.clip(x, 0, scaled.shape[1] - 1)]

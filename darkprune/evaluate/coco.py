@@ -63,14 +63,11 @@ def evaluate(
     for number, annotation in enumerate(annotations, 1):
         _, _, width, height = annotation["bbox"]
         annotation.update(id=number, iscrowd=0, area=width * height)
-    reference = coco.COCO(
-        {
-            "images": [{"id": n, "width": size[0], "height": size[1]} for n, size in zip(ids, sizes)],
-            "annotations": annotations,
-            "categories": [{"id": number, "name": str(number)} for number in numbers],
-        }
-    )
-    run = coco.COCOeval_faster(reference, reference.loadRes(results(ids, found, numbers)), "bbox")
+    entries = results(ids, found, numbers)
+    reference = _set(coco, sizes, annotations, numbers)
+    # releases before 1.8 cannot load an empty list
+    answers = reference.loadRes(entries) if entries else _set(coco, sizes, [], numbers)
+    run = coco.COCOeval_faster(reference, answers, "bbox")
     run.evaluate()
     run.accumulate()
     precision = np.array(run.eval["precision"])[:, :, :, 0, -1]  # [threshold, recall, class]; -1 without truths
@@ -81,6 +78,12 @@ def evaluate(
     known = [pair for pair in per_class if pair is not None]
     mean = np.mean(known, axis=0) if known else [float("nan")] * 2
     return CocoResult(float(mean[0]), float(mean[1]), per_class)
+
+
+def _set(coco: Any, sizes: Sequence[Sequence[int]], annotations: List[Dict[str, Any]], numbers: List[int]) -> Any:
+    images = [{"id": number, "width": size[0], "height": size[1]} for number, size in enumerate(sizes, 1)]
+    categories = [{"id": number, "name": str(number)} for number in numbers]
+    return coco.COCO({"images": images, "annotations": annotations, "categories": categories})
 
 
 def results(
