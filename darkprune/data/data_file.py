@@ -116,10 +116,11 @@ class DataFile:
         cause = "this file has no {} = ...".format(" or ".join(keys))
         raise UsageError(cause, self.place(keys[0]), "add a line {} = FILE".format(keys[0]))
 
-    def read_names(self, *keys: str) -> List[str]:
+    def read_names(self, *keys: str, surplus: bool = False) -> List[str]:
         """The class names, in a number that fits `classes`. Raises UsageError.
 
         Args:
             keys: where they stand: by default `names`, or else `labels`, as in Darknet.
+            surplus: more names than classes will do, as for Darknet's classifiers.
         """
-        return names.read(self.require(*(keys or ("names", "labels"))), self.classes)
+        return names.read(self.require(*(keys or ("names", "labels"))), self.classes, surplus)

@@ -47,11 +47,11 @@ def read_detection(data: DataFile, split: str = "valid", problems: Optional[Prob
 def read_classification(data: DataFile, split: str = "valid", problems: Optional[Problems] = None) -> ClassificationSet:
     """The images that a setting of the .data file lists, with the class that each image's path names.
 
-    Images without a class are left out. Arguments and errors are those of `read_detection`.
+    Images without a class are left out; of more names than classes the first ones count. Arguments and errors are those of `read_detection`.
     """
     found = Problems() if problems is None else problems
-    words = data.read_names("labels", "names")
-    names = data.read_names()
+    words = data.read_names("labels", "names", surplus=True)
+    names = data.read_names(surplus=True)
     source = data.require(split)
     images = image_list.read_images(source, found)
     classes = image_classes.find_classes(images, words, source, found)

@@ -2,6 +2,7 @@
 
 import pytest
 
+import need
 from darkprune.data import image_list
 from darkprune.data.data_file import DataFile
 from darkprune.data.data_set import read_classification
@@ -124,3 +125,26 @@ def test_paths_that_name_no_class_or_several(folder):
     )
     found = read_classification(data, problems=Problems())
     assert (found.images, found.classes) == (["set/dog1.jpg", "set/hotdog1.jpg"], [0, 0])
+
+
+def test_a_classifiers_names_may_be_more_than_its_classes(folder):
+    """As in Darknet's imagenet1k.data, whose lists have the names of 21842 classes."""
+    classifier(folder, "frog\nbird\nmore\n", "n01\nn02\nn03\n", "n02_n03.jpg\n")
+    write(folder, "valid=list.txt\nlabels=x.labels\nnames=x.names\nclasses=2\n", "set/x.data")
+    data = DataFile.read("set/x.data")
+    found = read_classification(data)
+    assert (found.classes, found.names) == ([1], ["frog", "bird"])
+    with pytest.raises(UsageError) as caught:
+        data.read_names()
+    assert str(caught.value).startswith("set/x.names: error: 3 names, but 2 classes\n")
+    write(folder, "valid=list.txt\nlabels=x.labels\nnames=x.names\nclasses=4\n", "set/x.data")
+    assert error(read_classification, DataFile.read("set/x.data")).startswith(
+        "set/x.labels: error: 3 names, but 4 classes\n"
+    )
+
+
+def test_debians_own_data_of_imagenet():
+    data = DataFile.read(str(need.debian_cfgs() / "imagenet1k.data"))
+    words = data.read_names("labels", surplus=True)
+    assert (data.classes, data.top, len(words), words[0]) == (1000, 5, 1000, "n02119789")
+    assert data.read_names(surplus=True)[0] == "kit fox"
