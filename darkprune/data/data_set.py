@@ -47,7 +47,8 @@ def read_detection(data: DataFile, split: str = "valid", problems: Optional[Prob
 def read_classification(data: DataFile, split: str = "valid", problems: Optional[Problems] = None) -> ClassificationSet:
     """The images that a setting of the .data file lists, with the class that each image's path names.
 
-    Images without a class are left out; of more names than classes the first ones count. Arguments and errors are those of `read_detection`.
+    Images without a class are left out; of more names than classes the first ones count. Arguments and errors are
+    those of `read_detection`.
     """
     found = Problems() if problems is None else problems
     words = data.read_names("labels", "names", surplus=True)

@@ -13,7 +13,7 @@ def read(path: str, classes: Optional[int] = None, surplus: bool = False) -> Lis
 
     Args:
         classes: how many there must be, where that is known.
-        surplus: more will do, and the first ones count: Darknet's list of ImageNet's names serves 1000 classes and more.
+        surplus: more will do; the first ones count. Darknet's list of ImageNet's names serves 1000 classes and more.
 
     Raises UsageError for a file without names, a blank line between names, or another number of names.
     """
