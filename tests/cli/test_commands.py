@@ -106,6 +106,7 @@ import importlib, os, pkgutil, sys
 
 class Absent:
     names = {"torch", "torchvision", "onnx", "onnxruntime", "cv2", "tensorrt", "tensorrt_rtx", "matplotlib"}
+    names |= {"faster_coco_eval"}
 
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in self.names:
@@ -119,7 +120,8 @@ except ImportError:
 else:
     sys.exit("the hook does not work")
 import darkprune
-WORKSTATION = "torch_ops", "torch_activations", "torch_module"  # they need torch, and only who asks for it loads them
+# they need torch, and only who asks for it loads them
+WORKSTATION = "torch_ops", "torch_activations", "torch_module", "torch_chunks"
 count = 0
 for module in pkgutil.walk_packages(darkprune.__path__, "darkprune."):
     if module.name.split(".")[-1] in WORKSTATION:
