@@ -109,12 +109,20 @@ def _option(parser: argparse.ArgumentParser, token: str, rest: List[str]) -> Lis
     return [full] + values
 
 
-def _find(parser: argparse.ArgumentParser, name: str) -> argparse.Action:
+def knows(parser: argparse.ArgumentParser, token: str) -> bool:
+    """Whether an option, as typed, is one of the parser's."""
+    return _known(parser, token.partition("=")[0]) is not None
+
+
+def _known(parser: argparse.ArgumentParser, name: str) -> Optional[argparse.Action]:
     action = parser._option_string_actions.get(name)
-    known = long_options(parser)
-    if action is None and len(name) > 2:
-        action = known.get(_bare(name))
+    return long_options(parser).get(_bare(name)) if action is None and len(name) > 2 else action
+
+
+def _find(parser: argparse.ArgumentParser, name: str) -> argparse.Action:
+    action = _known(parser, name)
     if action is None:
+        known = long_options(parser)
         near = get_close_matches(_bare(name), list(known), 1)
         cure = "did you mean {}?".format(canonical(known[near[0]])) if near else "see {} --help".format(parser.prog)
         raise UsageError("unknown option {}".format(name), hint=cure)

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from typing import List, Optional
 
+from darkprune.cli.aliases import VERBS, commands
 from darkprune.cli.arguments import Parser, one_of, split
 from darkprune.cli.common import write
 from darkprune.cli.files import arrange, slots_of
@@ -29,6 +30,7 @@ COMMANDS = (
     ("classify", "name whole images with a classifier"),
     ("verify", "prove that a pair computes what it should, in the real readers too"),
     ("doctor", "show what this machine has, and the cure for what is missing"),
+    ("completion", "print a script that completes commands and options in bash or zsh"),
 )
 
 _OF_FILES = """\
@@ -40,7 +42,8 @@ def parser(chosen: Optional[str] = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of the program without their options; with `chosen`, of that command alone."""
     if chosen is not None:
         return _command(chosen)
-    top = Parser(prog="darkprune", description="Prunes Darknet .cfg/.weights pairs.")
+    also = "Darknet's commands work too: " + ", ".join("{} {}".format(n, "|".join(v)) for n, v in VERBS.items())
+    top = Parser(prog="darkprune", description="Prunes Darknet .cfg/.weights pairs.", epilog=also)
     top.add_argument("--version", action="version", version="darkprune " + __version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, purpose in COMMANDS:
@@ -62,8 +65,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     """Runs a command; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parsed(argv)
-        return 2 if arguments is None else int(arguments.run(arguments))
+        if argv and not argv[0].startswith("-"):
+            return _run_all(argv)
+        options, _ = split(parser(), argv)
+        parser().parse_args(options)  # --help and --version end the program
+        parser().print_help(sys.stderr)
+        return 2
     except DarkpruneError as error:
         return _failed(str(error), 2)
     except MemoryError:
@@ -78,20 +85,25 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _failed("interrupted", 130)
 
 
-def _parsed(argv: List[str]) -> Optional[argparse.Namespace]:
-    """The arguments of the command, or None where there is no command."""
-    if not argv or argv[0].startswith("-"):
-        options, _ = split(parser(), argv)
-        parser().parse_args(options)
-        parser().print_help(sys.stderr)
-        return None
-    name = one_of(argv[0], [name for name, _ in COMMANDS], "command")
-    command = parser(name)
-    words, found = arrange(command, argv[1:])
+def _run_all(argv: List[str]) -> int:
+    """The worst exit status of the commands that the arguments mean; most mean one."""
+    name = one_of(argv[0], [name for name, _ in COMMANDS] + list(VERBS), "command")
+    worst = 0
+    for words in commands([name] + argv[1:], parser):
+        try:
+            worst = max(worst, _run(words))
+        except DarkpruneError as error:
+            worst = _failed(str(error), 2)
+    return worst
+
+
+def _run(words: List[str]) -> int:
+    command = parser(words[0])
+    words, found = arrange(command, words[1:])
     arguments = command.parse_args(words)
     if found:
         write("using {}\n".format(" ".join(found)), sys.stderr)
-    return arguments
+    return int(arguments.run(arguments))
 
 
 def _failed(text: str, status: int) -> int:

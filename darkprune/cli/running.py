@@ -14,6 +14,7 @@ from darkprune.data.data_file import DataFile
 from darkprune.errors import GraphError, MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
 
 FASTEST = ("opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
+_DARKNETS = ("cfg/coco.data", "cfg/imagenet1k.data")  # from the working directory
 _LISTS = (".txt", ".list")
 
 
@@ -68,7 +69,8 @@ def image_paths(words: List[str]) -> List[str]:
 def class_names(arguments: argparse.Namespace, classes: int, surplus: bool = False) -> List[str]:
     """The names of the classes: of --names, of --data, or of a file beside the cfg; their numbers where there is none.
 
-    A file beside the cfg is STEM.names, or the only .names file there if it has as many names as there are classes.
+    A file beside the cfg is STEM.names, or the only .names file there if it has as many names as there are classes;
+    then come the data files that Darknet's own detect and classify take, if they have as many.
     Raises UsageError where there are not as many names as classes.
 
     Args:
@@ -78,7 +80,7 @@ def class_names(arguments: argparse.Namespace, classes: int, surplus: bool = Fal
     if path is None and arguments.data is not None:
         path = DataFile.read(arguments.data).require("names", "labels")
     if path is None:
-        path = _beside(arguments.cfg, classes)
+        path = _beside(arguments.cfg, classes) or _of_darknet(classes)
         if path is None:
             return [str(number) for number in range(classes)]
         write("names: {}\n".format(path), sys.stderr)
@@ -102,3 +104,15 @@ def _beside(cfg: str, classes: int) -> Optional[str]:
         return path if len(names.read(path)) == classes else None
     except UsageError:
         return None
+
+
+def _of_darknet(classes: int) -> Optional[str]:
+    for path in _DARKNETS:
+        if os.path.isfile(path):
+            try:
+                found = DataFile.read(path).require("names", "labels")
+                if len(names.read(found)) == classes:
+                    return found
+            except UsageError:
+                pass  # nobody asked for it
+    return None

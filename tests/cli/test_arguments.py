@@ -89,7 +89,9 @@ def test_unknown_options(demo, argv, text):
         (["inspekt", "a.cfg"], "error: unknown command inspekt\nhint: did you mean inspect?\n"),
         (
             ["compress"],
-            "error: unknown command compress\nhint: use {}\n".format(", ".join(name for name, _ in COMMANDS)),
+            "error: unknown command compress\nhint: use {}, detector, classifier\n".format(
+                ", ".join(name for name, _ in COMMANDS)
+            ),
         ),
         (["--versoin"], "error: unknown option --versoin\nhint: did you mean --version?\n"),
         (["inspect", "a.cfg", "--dialekt"], "error: unknown option --dialekt\nhint: did you mean --dialect?\n"),
@@ -120,4 +122,4 @@ def test_what_the_program_says(argv, text, capsys):
 def test_every_command_has_names_that_stay_apart(name):
     """No two long options of a command become one name when `-` and `_` go."""
     names = [n for n in parser(name)._option_string_actions if n.startswith("--")]
-    assert len({n.replace("-", "") for n in names}) == len(names) > 1
+    assert len({n.replace("-", "") for n in names}) == len(names) >= 1
