@@ -1,5 +1,9 @@
 """Whole nets in torch and in numpy, behind every layer."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -122,3 +126,15 @@ def files(name, folder):
 def test_real_nets_agree_at_every_layer(name, tmp_path):
     net = load(*files(name, tmp_path), dialect_name="pjreddie" if name.startswith("Debian") else "alexeyab")
     assert compare(net, picture(net)) <= AGREE
+
+
+def test_the_tool_that_measures_agreement():
+    argv = [str(need.ROOT / "tools" / "torch_agreement.py"), "--nets", str(need.ROOT / "tests/data/cfg/weighted.cfg")]
+    env = dict(os.environ, PYTHONPATH=str(need.ROOT))
+    done = subprocess.run(
+        [sys.executable] + argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, universal_newlines=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    cells = [cell.strip() for cell in done.stdout.split("|")]
+    assert cells[2:5] == ["synthetic", "96 x 96", "20"] and cells[8] == "same bytes"
+    assert 0 < float(cells[5]) <= float(cells[7]) == AGREE
