@@ -42,7 +42,7 @@ def open_model(arguments: argparse.Namespace) -> Model:
             model = _open(arguments, name)
         except (GraphError, MissingDependency, Unsupported, VerifyError):
             continue  # the next one, and in the end numpy, which says what is wrong with the pair
-        if any(notice.reader == model.runner.dialect for notice in model.net.notices):
+        if any(notice.reader == name for notice in model.net.notices):
             model.close()  # it would misread something
             continue
         write("runner: {}\n".format(name), sys.stderr)

@@ -2,8 +2,13 @@
 
 from typing import TYPE_CHECKING, Any, List
 
-from darkprune.errors import GraphError
+import numpy as np
+
+from darkprune.darknet import values
+from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Op, Shape, flat, opt
+from darkprune.ops.heads import Candidates, per_image
+from darkprune.ops.tree import softmax
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -15,6 +20,7 @@ class Detection(Op):
 
     names = ("detection",)
     terminal = True
+    detector = True
     readers = ("alexeyab", "pjreddie")
     options = (
         opt("classes", "int", 1, low=0),
@@ -39,3 +45,25 @@ class Detection(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
+
+    def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
+        """AlexeyAB's get_detection_detections: classes per cell, then objectness per box, then boxes."""
+        if layer["coords"] != 4:
+            cause = "boxes of [detection] with coords={} cannot be decoded".format(layer["coords"])
+            raise Unsupported(cause, layer.place("coords"), "use Darknet")
+        side, num, images = layer["side"], layer["num"], len(raw)
+        parts = np.split(raw.reshape(images, -1), np.cumsum([side**2 * layer["classes"], side**2 * num]), axis=1)
+        classes = parts[0].reshape(images * side**2, layer["classes"])
+        if values.atoi(layer.text("softmax") or "0"):
+            classes = softmax(classes)
+        classes = np.repeat(classes.reshape(images, side**2, -1), num, axis=1)
+        objectness = parts[1].reshape(images, -1)
+        found = np.nonzero((objectness[:, :, None] * classes > np.float32(threshold)).any(axis=2))
+        boxes = parts[2].reshape(images, -1, 4)[found].astype(np.float64)
+        cell = found[1] // num
+        centres = (boxes[:, :2] + np.stack([cell % side, cell // side], axis=1)) / side
+        sizes = boxes[:, 2:] ** 2 if values.atoi(layer.text("sqrt") or "0") else boxes[:, 2:]
+        scores = objectness[found][:, None] * classes[found]
+        return per_image(
+            found[0], images, np.concatenate([centres, sizes], axis=1), objectness[found], scores, threshold
+        )

@@ -1,6 +1,6 @@
 """What detection heads share: the objects they may have found, and the arithmetic of their scores."""
 
-from typing import TYPE_CHECKING, List, NamedTuple, Tuple, Union
+from typing import TYPE_CHECKING, Callable, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -38,6 +38,31 @@ class Candidates(_Candidates):
     def select(self, chosen: Union[np.ndarray, slice]) -> "Candidates":
         """Those that a mask or an index array chooses."""
         return Candidates(self.boxes[chosen], self.objectness[chosen], self.scores[chosen])
+
+
+Cells = NamedTuple(
+    "Cells",
+    [
+        ("image", np.ndarray),  # int [n]: the image's number, ascending
+        ("anchor", np.ndarray),  # int [n]
+        ("corner", np.ndarray),  # int [n, 2]: column and row
+        ("values", np.ndarray),  # float32 [n, entries], raw
+    ],
+)
+
+
+def likely(raw: np.ndarray, anchors: int, entry: int, active: Callable[..., np.ndarray], threshold: float) -> Cells:
+    """The anchors whose objectness is above the threshold, cell by cell.
+
+    Args:
+        raw: float32 [N, anchors * entries, h, w].
+        entry: which value of an anchor is its objectness. active: its activation.
+    """
+    images, _, rows, columns = raw.shape
+    grid = raw.reshape(images, anchors, -1, rows, columns)
+    chosen = active(grid[:, :, entry]) > np.float32(threshold)
+    image, row, column, anchor = np.nonzero(chosen.transpose(0, 2, 3, 1))
+    return Cells(image, anchor, np.stack([column, row], axis=1), grid[image, anchor, :, row, column])
 
 
 def per_image(

@@ -6,7 +6,8 @@ import numpy as np
 
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
-from darkprune.ops.heads import Candidates, anchor_sizes, logistic, per_image
+from darkprune.ops.heads import Candidates, anchor_sizes, likely, logistic, per_image
+from darkprune.ops.tree import softmax, surest
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -55,29 +56,35 @@ class Region(Op):
 
     def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
         """AlexeyAB's get_region_boxes. Anchors are in cells."""
-        for key, value in (("coords", 4), ("background", 0), ("tree", "")):
+        for key, value in (("coords", 4), ("background", 0)):
             if layer[key] != value:
-                raise Unsupported("boxes of [region] with {} cannot be decoded".format(key), layer.place(key))
+                cause = "boxes of [region] with {}={} cannot be decoded".format(key, layer[key])
+                raise Unsupported(cause, layer.place(key), "use Darknet")
         anchors = anchor_sizes(layer, tuple(range(layer["num"])))
-        images, _, rows, columns = raw.shape
-        grid = raw.reshape(images, len(anchors), -1, rows, columns)
-        likely = logistic(grid[:, :, 4]) > np.float32(threshold)
-        image, row, column, anchor = np.nonzero(likely.transpose(0, 2, 3, 1))
-        found = grid[image, anchor, :, row, column]
-        objectness = logistic(found[:, 4])
-        at, extent = np.split(found[:, :4].astype(np.float64), 2, axis=1)
-        centres = (logistic(at) + np.stack([column, row], axis=1)) / (columns, rows)
+        # scores that are no probabilities may be above the threshold where the objectness is not
+        cells = likely(raw, len(anchors), 4, logistic, -1.0 if self.linear(layer) else threshold)
+        objectness = logistic(cells.values[:, 4])
+        at, extent = np.split(cells.values[:, :4].astype(np.float64), 2, axis=1)
+        grid = (raw.shape[3], raw.shape[2])
         with np.errstate(over="ignore"):
-            sizes = np.exp(extent) * anchors[anchor] / (columns, rows)
-        scores = objectness[:, None] * self.classes(layer, found[:, 5:])
-        return per_image(image, images, np.concatenate([centres, sizes], axis=1), objectness, scores, threshold)
+            sizes = np.exp(extent) * anchors[cells.anchor] / grid
+        boxes = np.concatenate([(logistic(at) + cells.corner) / grid, sizes], axis=1)
+        scores = self.scores(layer, objectness, cells.values[:, 5:])
+        return per_image(cells.image, len(raw), boxes, objectness, scores, threshold)
 
-    def classes(self, layer: "Layer", x: np.ndarray) -> np.ndarray:
-        """Class probabilities [n, classes] from raw values; without softmax the Darknets differ."""
+    def linear(self, layer: "Layer") -> bool:
+        """Whether the scores of classes are raw values, as AlexeyAB's Darknet takes them without softmax."""
+        return not (layer["softmax"] or layer["tree"] or layer.dialect_name == "pjreddie")
+
+    def scores(self, layer: "Layer", objectness: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Confidences [n, classes] from raw values; in a tree of classes the objectness is no factor."""
+        if layer["tree"]:
+            return surest(x, layer, layer["classes"])
         if layer["softmax"]:
-            x = np.exp(x - x.max(axis=1, keepdims=True)) if x.size else x
-            return x / x.sum(axis=1, keepdims=True)
-        return logistic(x) if layer.dialect_name == "pjreddie" else x
+            x = softmax(x)
+        elif not self.linear(layer):
+            x = logistic(x)
+        return objectness[:, None] * x
 
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         return size

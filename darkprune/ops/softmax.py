@@ -3,8 +3,9 @@
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
-from darkprune.errors import GraphError, Unsupported
+from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, flat, opt
+from darkprune.ops.tree import parents
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -42,20 +43,9 @@ class Softmax(Op):
         return b.concat(parts)
 
     def siblings(self, layer: "Layer") -> List[int]:
-        """How many classes share each parent, in the order of the tree's file: lines of a name and a parent's number.
-
-        Like Darknet, a relative path starts at the current folder. Raises Unsupported where the file does not fit.
-        """
-        try:
-            with open(layer["tree"], "rb") as stream:
-                parents = [line.split()[1:2] for line in stream.read().splitlines()]
-        except (IOError, OSError) as error:
-            cause = "the softmax tree cannot be read: {}".format(error.strerror)
-            raise Unsupported(cause, layer.place("tree"), "give its path as Darknet finds it") from error
-        if len(parents) != layer.input_shape().outputs:
-            cause = "the softmax tree has {} classes, the layer {}".format(len(parents), layer.input_shape().outputs)
-            raise Unsupported(cause, layer.place("tree"), "use the tree of this classifier")
-        return [len(list(group)) for _, group in groupby(parents)]
+        """How many classes share each parent, in the order of the tree's file. Raises Unsupported where that does not
+        fit."""
+        return [len(list(group)) for _, group in groupby(parents(layer, layer.input_shape().outputs))]
 
     def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
         return sources[0]

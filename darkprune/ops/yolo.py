@@ -7,7 +7,7 @@ import numpy as np
 from darkprune.darknet import values
 from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
-from darkprune.ops.heads import DISTANCE_KINDS, Candidates, Suppression, anchor_sizes, logistic, per_image
+from darkprune.ops.heads import DISTANCE_KINDS, Candidates, Suppression, anchor_sizes, likely, logistic, per_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -71,23 +71,20 @@ class Yolo(Op):
     def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
         """AlexeyAB's get_yolo_box and its Gaussian twin. Anchors are in pixels of the net's input."""
         anchors = anchor_sizes(layer, layer["mask"] or tuple(range(layer["num"])))
-        images, _, rows, columns = raw.shape
         plain = bool(values.atoi(layer.text("new_coords") or "0"))  # the layer before has activated the values
         active = np.asarray if plain else logistic
-        grid = raw.reshape(images, len(anchors), -1, rows, columns)
-        likely = active(grid[:, :, self.entries - 1]) > np.float32(threshold)
-        image, row, column, anchor = np.nonzero(likely.transpose(0, 2, 3, 1))
-        found = grid[image, anchor, :, row, column]
-        objectness = active(found[:, self.entries - 1])
-        scores = (objectness * self.certainty(found))[:, None] * active(found[:, self.entries :])
+        cells = likely(raw, len(anchors), self.entries - 1, active, threshold)
+        objectness = active(cells.values[:, self.entries - 1])
+        classes = active(cells.values[:, self.entries :])
+        scores = (objectness * self.certainty(cells.values))[:, None] * classes
         scale = values.atof(layer.text("scale_x_y") or "1")
-        at, extent = np.split(found[:, self.coordinates].astype(np.float64), 2, axis=1)
-        centres = active(at) * scale - (scale - 1) / 2 + np.stack([column, row], axis=1)
-        centres = centres / (columns, rows)
-        with np.errstate(over="ignore"):
-            sizes = (4 * extent**2 if plain else np.exp(extent)) * anchors[anchor] / (size.w, size.h)
-        boxes = np.concatenate([centres + self.shift(layer) * sizes, sizes], axis=1)
-        return per_image(image, images, boxes, objectness, scores, threshold)
+        at, extent = np.split(cells.values[:, self.coordinates].astype(np.float64), 2, axis=1)
+        centres = active(at) * scale - (scale - 1) / 2 + cells.corner
+        centres = centres / (raw.shape[3], raw.shape[2])
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes go
+            sizes = (4 * extent**2 if plain else np.exp(extent)) * anchors[cells.anchor] / (size.w, size.h)
+            boxes = np.concatenate([centres + self.shift(layer) * sizes, sizes], axis=1)
+        return per_image(cells.image, len(raw), boxes, objectness, scores, threshold)
 
     def certainty(self, found: np.ndarray) -> Any:
         """What the confidence is multiplied by, per row of an anchor's raw values."""
