@@ -117,12 +117,21 @@ def _with_images(words: List[str], files: List[str], of_darknet: bool) -> Iterat
                 return
             if line.strip():
                 yield words + _picture(words, of_darknet) + ["--"] + files + [line.strip()]
-    lines = [] if sys.stdin is None else [line.strip("\r\n") for line in sys.stdin]
-    images = [line for line in lines if line.strip()]
+    images = _lines_of_stdin()
     words = words + _picture(words, of_darknet and len(images) == 1)
     if of_darknet:
         _show(words + files, " ({} paths of images from stdin)".format(len(images)))
     yield words + ["--"] + files + images
+
+
+def _lines_of_stdin() -> List[str]:
+    try:
+        lines = [] if sys.stdin is None else [line.strip("\r\n") for line in sys.stdin]
+    except ValueError:  # bytes that are no text, or stdin is closed
+        lines = ["\0"]
+    if any("\0" in line for line in lines):
+        raise UsageError("stdin is no list of images", hint="write one path a line")
+    return [line for line in lines if line.strip()]
 
 
 def _picture(words: List[str], wanted: bool) -> List[str]:

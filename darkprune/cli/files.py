@@ -17,6 +17,7 @@ from darkprune.cli.sniff import CFG, DATA, FOLDER, IMAGE, LIST, NAMES, PLAN, WEI
 from darkprune.errors import UsageError, place
 
 PAIR = "pair"
+_CALLED = {NAMES: "list of names", DATA: ".data file", LIST: "list of images"}
 KINDS = {"CFG": CFG, "WEIGHTS": WEIGHTS, "PAIR": PAIR, "IMAGE": IMAGE, "DATA": DATA}
 _IMAGES = (IMAGE, LIST, FOLDER)
 _OPTIONS = OrderedDict([(DATA, ["data"]), (NAMES, ["names"]), (PLAN, ["plan"])])
@@ -104,8 +105,10 @@ class _Filled:
         words = [word for pair in pairs for word in (pair.cfg, pair.weights) if word]
         for slot in self.slots:
             if slot.kind in (IMAGE, DATA):
-                mine = [file for file in others if file.kind in (_IMAGES if slot.kind == IMAGE else (DATA,))]
+                mine = [file for file in others if _fits(file, slot.kind)]
                 mine = mine if slot.many else mine[:1]
+                if slot.required and not mine and others:
+                    raise self._unwanted(others[0])
                 if slot.required and not mine:
                     raise UsageError("{} is missing".format(slot.name), hint="use " + self.usage)
                 others = [file for file in others if file not in mine]
@@ -204,8 +207,19 @@ class _Filled:
         return left
 
     def _unwanted(self, file: File) -> UsageError:
-        what = "one {} too many".format(file.kind) if file.kind else "neither a cfg, weights nor an image"
+        if not os.path.exists(file.path):
+            return UsageError("no such file", place(file.path), "use " + self.usage)
+        what = "nothing that this command takes"
+        if file.kind:
+            what = "one {} too many".format(_CALLED.get(file.kind, file.kind))
         return UsageError(what, place(file.path), "use " + self.usage)
+
+
+def _fits(file: File, kind: str) -> bool:
+    """Whether a file may stand for IMAGE or DATA; an unknown format may be an image that its reader knows."""
+    if kind == IMAGE:
+        return file.kind in _IMAGES or (file.kind is None and os.path.exists(file.path))
+    return file.kind == kind
 
 
 def _in_order(files: List[File]) -> List[Pair]:

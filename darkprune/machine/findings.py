@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from darkprune.evaluate.energy import find_meter
 from darkprune.machine.facts import PROBES
 from darkprune.version import __version__
 
@@ -68,6 +69,7 @@ def findings(timeout: float = TIMEOUT) -> List[Finding]:
         + [_library("onnxruntime", "onnxruntime", facts, _of_onnxruntime)]
         + [_library("COCO metrics", "faster_coco_eval", facts, _of_version)]
         + cameras()
+        + [_meter()]
     )
 
 
@@ -215,6 +217,12 @@ def cameras(devices: str = "/dev/video*", names: str = "/sys/class/video4linux")
     if not found:
         found.append(Finding("camera", ABSENT, "none", "plug one in; a container must be given /dev/video0", {}))
     return found
+
+
+def _meter() -> Finding:
+    meter, text = find_meter()
+    cure = None if meter else "bench measures time without it; run it as root where the kernel hides the meter"
+    return Finding("energy meter", OK if meter else ABSENT, text, cure, {})
 
 
 def _has_element(name: str) -> bool:

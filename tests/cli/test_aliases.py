@@ -261,6 +261,13 @@ def test_no_image_at_all(darknet, stdin, capsys):
     assert err.endswith("error: IMAGE is missing\nhint: use darkprune detect CFG WEIGHTS IMAGE\n")
 
 
+@pytest.mark.parametrize("stream", [io.TextIOWrapper(io.BytesIO(b"\xff\xd8\xff\xe0"), "utf-8"), io.StringIO("a\0b\n")])
+def test_an_image_instead_of_a_list_by_stdin(darknet, monkeypatch, capsys, stream):
+    monkeypatch.setattr(sys, "stdin", stream)
+    _, err = output(TEST, capsys, status=2)
+    assert err.endswith("error: stdin is no list of images\nhint: write one path a line\n")
+
+
 def test_help(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["detector", "map", "--help"])

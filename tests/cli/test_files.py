@@ -108,6 +108,12 @@ def test_order(folder, declared, line, expected, found):
     assert arrange(command(declared[0], *declared[1:]), line.split()) == (expected.split(), found.split())
 
 
+def test_an_unknown_format_may_be_an_image(folder):
+    (folder / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert arrange(command(*DETECT), ["photo.heic", "net.cfg", "net.weights"])[0][-1] == "photo.heic"
+    assert arrange(command(*DETECT), ["photo.heic", "net"])[0][-1] == "photo.heic"
+
+
 def test_names_and_data_are_found_by_the_stem(folder):
     detect, argv = command(*DETECT), ["net", "dog.jpg"]
     (folder / "net.names").write_text("cat\n")
@@ -151,18 +157,22 @@ def test_the_plan_of_a_second_pair_is_found(folder):
         (PRUNE, "net.cfg net.weights other.cfg", "other.cfg: error: one cfg too many\n" + USE),
         (PRUNE, "net.cfg net.weights dog.jpg", "dog.jpg: error: one image too many\n" + USE),
         (PRUNE, "net.cfg net.cfg", "net.cfg: error: one cfg too many\n" + USE),
+        (PRUNE, "net.cfg net.weights absent.cfg", "absent.cfg: error: no such file\n" + USE),
+        (PRUNE, "net.cfg net.weights strange", "strange: error: nothing that this command takes\n" + USE),
+        (("CFG WEIGHTS IMAGE+",), "net.cfg net.weights absent", "absent: error: no such file\n" + USE + " IMAGE"),
         (
             ("CFG WEIGHTS IMAGE+",),
             "net.cfg net.weights",
             "error: IMAGE is missing\n" + USE + " IMAGE",
         ),
-        (("CFG WEIGHTS IMAGE+",), "net obj.names", "error: IMAGE is missing\n" + USE + " IMAGE"),
+        (("CFG WEIGHTS IMAGE+",), "net obj.names", "obj.names: error: one list of names too many\n" + USE + " IMAGE"),
     ],
 )
 def test_files_that_do_not_fit(folder, declared, line, text):
     (folder / "alone.cfg").write_bytes(CFG)
     for number in (2000, 3000):
         (folder / "alone_{}.weights".format(number)).write_bytes(HEADER)
+    (folder / "strange").write_bytes(b"\0\0")
     (folder / "stray_1000.weights").write_bytes(HEADER + 4 * b"\0")
     with pytest.raises(UsageError) as caught:
         arrange(command(declared[0], *declared[1:]), line.split())
@@ -239,3 +249,24 @@ def test_the_bytes_of_real_weights_are_weights(tmp_path):
     path = tmp_path / "real"
     path.write_bytes(HEADER + np.linspace(-1, 1, 5000).astype("<f4").tobytes())
     assert by_content(str(path)) == "weights"
+
+
+def test_random_command_lines_are_arranged_or_refused(folder):
+    """3,000 of them: nothing but UsageError, and what is arranged is what argparse takes."""
+    random = np.random.RandomState(2)
+    words = sorted(FILES) + "net other absent images . - -- -x --names -data= plan=1 names=x --image -1 a=b".split()
+    words += ["", " ", "-", "\udcff.cfg", "net.cfg/x", "--plan=", "-names", "=", "--", "-=", "--="]
+    made = [command(declared[0], *declared[1:]) for declared in (PRUNE, DETECT, VERIFY, BENCH, ("DATA",))]
+    arranged = 0
+    for _ in range(3000):
+        argv = [words[index] for index in random.randint(0, len(words), random.randint(0, 7))]
+        parser = made[random.randint(len(made))]
+        try:
+            taken, found = arrange(parser, argv)
+            parser.parse_args(taken)
+        except UsageError as error:
+            assert str(error).startswith(("error: ", str(error).split(": error: ")[0] + ": error: "))
+            continue
+        assert set(found) <= set("net.cfg net.weights other.cfg other_best.weights".split())
+        arranged += 1
+    assert arranged > 100

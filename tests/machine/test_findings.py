@@ -198,6 +198,13 @@ def test_cameras(tmp_path, monkeypatch):
     assert [f.text for f in findings.cameras(str(tmp_path / "none*"))] == ["none"]
 
 
+def test_meter(monkeypatch):
+    monkeypatch.setattr(findings, "find_meter", lambda: (object(), "INA3221 (VDD_IN)"))
+    assert findings._meter()[:4] == ("energy meter", OK, "INA3221 (VDD_IN)", None)
+    monkeypatch.setattr(findings, "find_meter", lambda: (None, "this machine has none"))
+    assert findings._meter()[1:3] == (ABSENT, "this machine has none")
+
+
 @pytest.fixture
 def machine(monkeypatch):
     """A machine whose libraries answer at once; the dictionary may be changed."""
