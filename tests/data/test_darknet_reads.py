@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -68,19 +69,30 @@ def from_coco(train, root):
     return tool.load("coco_to_darknet"), ["--train", str(root / "train.json"), str(root / "photos")]
 
 
+def train_on(darknet, folder):
+    """What Darknet says on stderr, and whether it saved its final weights.
+
+    Its status says nothing: it often crashes after the last iteration, when the next pictures are still being read.
+    """
+    argv = [str(darknet), "detector", "train", "toy.data", "small.cfg", "small.weights", "-clear"]
+    pipe, saved = subprocess.PIPE, folder / "backup" / "small_final.weights"
+    run = subprocess.run(argv, cwd=str(folder), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=600)
+    return run.stderr.decode("latin-1"), saved.exists()
+
+
 @pytest.mark.parametrize("source", [from_voc, from_coco])
 def test_darknet_trains_on_it(source, tmp_path, capsys):
     need.libdarknet()
-    darknet, train = need.darknet(), tool.load("train_further")
-    converter, arguments = source(train, tmp_path)
+    darknet = need.darknet()
+    converter, arguments = source(tool.load("train_further"), tmp_path)
     out = tmp_path / "toy"
     assert converter.main(arguments + ["-o", str(out), "--copy"]) == 0
     assert (out / "toy.names").read_text().split() == sorted(NAMES, key=NAMES.index if source is from_coco else None)
     save(small_nets.net(tmp_path, NET, dialect="pjreddie"), str(out / "small"))
-    rows, _ = train.train(darknet, str(out), "small")
-    assert [row[0] for row in rows] == [1, 2, 3]
+    said, saved = train_on(darknet, out)
+    assert saved and "Couldn't open file" not in said
+    (out / "backup" / "small_final.weights").unlink()
     for path in out.rglob("obj/**/*.txt"):
         path.unlink()
-    with pytest.raises(RuntimeError) as caught:
-        train.train(darknet, str(out), "small")
-    assert "Couldn't open file: obj/" in str(caught.value)
+    said, saved = train_on(darknet, out)
+    assert not saved and "Couldn't open file: obj/" in said
