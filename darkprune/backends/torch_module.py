@@ -88,5 +88,6 @@ def to_net(module: NetModule) -> Net:
     net = module.net.copy()
     for layer, arrays in zip(net.layers, module.layers):
         for spec in layer.op.parameters(layer):
-            layer.set_param(spec.name, getattr(arrays, spec.name).detach().cpu().numpy().copy())
+            values = getattr(arrays, spec.name).detach().to("cpu", torch.float32)
+            layer.set_param(spec.name, values.numpy().copy())
     return net

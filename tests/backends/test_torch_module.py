@@ -1,5 +1,7 @@
 """A net as a torch module: the same arrays there and back, gradients to all of them, batch norm in training."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,22 @@ def test_a_state_dict_goes_to_another_module_of_the_net(tmp_path):
         module.layers[0].mean += 1
     other.load_state_dict(module.state_dict())
     assert content(to_net(other)) == content(to_net(module)) != content(net)
+
+
+def test_a_copied_module_is_apart_and_any_precision_comes_back(tmp_path):
+    """As the moving average of a model in training is kept."""
+    net = written(tmp_path, cfg(conv(4), shortcut(-1), HEAD))
+    module = NetModule(net)
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        twin.layers[0].weights += 1
+    assert content(to_net(module)) == content(net) != content(to_net(twin))
+    batch = batch_of(net)
+    for index, y in copy.deepcopy(module).eval()(batch).items():
+        assert torch.equal(module.eval()(batch)[index], y)
+    assert content(to_net(module.double())) == content(net)
+    values = net.layers[0].array("weights")
+    np.testing.assert_allclose(to_net(module.bfloat16()).layers[0].array("weights"), values, rtol=1e-2)
 
 
 def test_what_is_not_finite_does_not_come_back(tmp_path):
