@@ -74,7 +74,8 @@ class _Filled:
         self.slots = slots
         self.given = {token.partition("=")[0] for token in options}
         self.declared = {name: canonical(action) for name, action in long_options(parser).items()}
-        self.usage = "{} {}".format(parser.prog, " ".join(slot.name for slot in slots))
+        names = ["CFG WEIGHTS [CFG WEIGHTS]..." if slot.kind == PAIR else slot.name for slot in slots]
+        self.usage = "{} {}".format(parser.prog, " ".join(names))
         self.more: List[str] = []
         self.found: List[str] = []
         numbers = [slot for slot in slots if slot.kind == CFG]

@@ -63,7 +63,7 @@ def _command(name: str) -> argparse.ArgumentParser:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Runs a command; returns the exit status."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = _as_options(list(sys.argv[1:] if argv is None else argv))
     try:
         if argv and not argv[0].startswith("-"):
             return _run_all(argv)
@@ -83,6 +83,13 @@ def main(argv: Optional[List[str]] = None) -> int:
         return _failed(render("error", "cannot write the output: {}".format(error.strerror)), 2)
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
+
+
+def _as_options(argv: List[str]) -> List[str]:
+    """`version`, `help` and `help COMMAND` as the options that they are."""
+    if argv == ["version"] or argv == ["help"]:
+        return ["--" + argv[0]]
+    return [argv[1], "--help"] if len(argv) == 2 and argv[0] == "help" else argv
 
 
 def _run_all(argv: List[str]) -> int:

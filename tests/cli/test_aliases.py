@@ -11,6 +11,7 @@ import pytest
 import need
 import small_nets
 from darkprune.cli.aliases import VERBS, commands
+from darkprune.cli.arguments import knows
 from darkprune.cli.main import main, parser
 from darkprune.errors import UsageError
 
@@ -324,3 +325,14 @@ def test_every_verb_leads_to_a_command():
 def test_an_unknown_verb_is_an_error_before_anything_is_read(stdin):
     with pytest.raises(UsageError):
         commands(["classifier", "predikt"], parser)
+
+
+def test_the_page_for_darknets_users_names_what_exists():
+    text = (need.ROOT / "docs" / "from-darknet.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+ \w+) [^|]*\| `([\w-]+) ", text, re.MULTILINE))
+    verbs = {"{} {}".format(family, verb): VERBS[family][verb].command for family in VERBS for verb in VERBS[family]}
+    assert verbs.items() <= rows.items()
+    for option in re.findall(
+        r"(?<=[` \n])-(\w{2,})", text[text.index("Darknet's spelling") : text.index("are one option")]
+    ):
+        assert any(knows(parser(command), "-" + option) for command in set(verbs.values())), option

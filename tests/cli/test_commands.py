@@ -75,6 +75,16 @@ def test_help(command, capsys):
     assert all(slot.name in out for slot in files) and ("Darknet's spelling" in out) == bool(files)
 
 
+@pytest.mark.parametrize(
+    "argv, start",
+    [(["help"], "usage: darkprune [-h] "), (["help", "prune"], "usage: darkprune prune "), (["version"], "darkprune ")],
+)
+def test_help_and_version_as_words(argv, start, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 0 and capsys.readouterr().out.startswith(start)
+
+
 def test_help_of_the_program_names_every_command(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--help"])

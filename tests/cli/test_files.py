@@ -136,6 +136,7 @@ def test_the_plan_of_a_second_pair_is_found(folder):
     "declared, line, text",
     [
         (PRUNE, "", "error: CFG and WEIGHTS are missing\n" + USE),
+        (BENCH, "", "error: CFG and WEIGHTS are missing\n" + USE + " [CFG WEIGHTS]..."),
         (PRUNE, "nothing", "nothing: error: no such file\nhint: looked for nothing and nothing.cfg"),
         (
             PRUNE,
