@@ -1,5 +1,7 @@
 """Suppression of boxes that cover the same object, class by class, as Darknet does it."""
 
+from typing import Dict
+
 import numpy as np
 
 from darkprune.ops.heads import PLAIN, Suppression
@@ -20,14 +22,17 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float, how: Suppr
     result = scores.copy()
     if threshold == 0:
         return result
+    covers: Dict[int, np.ndarray] = {}  # box -> which boxes it covers: the same for every class
     for column in result.T:
         order = np.flatnonzero(column)
         order = order[np.argsort(-column[order], kind="mergesort")]  # mergesort: equal ones stay in order
         while len(order) > 1:
-            rest = order[1:]
-            covered = overlap(boxes[order[0]], boxes[rest], how) > threshold
-            column[rest[covered]] = 0
-            order = rest[~covered]
+            first, order = int(order[0]), order[1:]
+            if first not in covers:
+                covers[first] = overlap(boxes[first], boxes, how) > threshold
+            covered = covers[first][order]
+            column[order[covered]] = 0
+            order = order[~covered]
     return result
 
 

@@ -81,22 +81,30 @@ def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     Corners map to corners: output column c looks at column c (W - 1) / (width - 1), in float32, as in Darknet; so
     rounding may leave the last row almost no weight, and then it is dark there too.
     """
-    rows, columns = pixels.shape[:2]
-    levels = np.arange(256, dtype=np.float32) / np.float32(255)
+    rows, columns, channels = pixels.shape
     if (rows, columns) == (height, width):
-        return levels[pixels]
+        return _unit(pixels)
     first, second, share = _taps(columns, width)
     last = np.arange(width) == width - 1
     first[last], second[last], share[last] = columns - 1, columns - 1, 0  # only of columns: rows end otherwise
     above, below, part = _taps(rows, height)
     needed, place = np.unique(np.concatenate([above, below]), return_inverse=True)
-    strip = pixels[needed]
-    share = share[:, None]
-    strip = (1 - share) * levels[strip[:, first]] + share * levels[strip[:, second]]
-    part = part[:, None, None]
-    result = (1 - part) * strip[place[:height]]
-    result[:-1] += part[:-1] * strip[place[height:]][:-1]
-    return result
+    strip = pixels[needed].reshape(len(needed), -1)
+    share, part = np.repeat(share, channels), part[:, None]
+    across = _unit(strip.take(_values(first, channels), axis=1)) * (1 - share)
+    across += _unit(strip.take(_values(second, channels), axis=1)) * share
+    result = across[place[:height]] * (1 - part)
+    result[:-1] += across[place[height:]][:-1] * part[:-1]
+    return result.reshape(height, width, channels)
+
+
+def _unit(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def _values(columns: np.ndarray, channels: int) -> np.ndarray:
+    """Where the values of those columns stand in a row."""
+    return (columns[:, None] * channels + np.arange(channels)).reshape(-1)
 
 
 def _taps(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:

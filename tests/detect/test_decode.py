@@ -1,8 +1,8 @@
 """Boxes from raw outputs, against the real Darknets.
 
 The raw values are the image itself: a convolution whose kernels are 1 in the middle of their own channel passes every
-second pixel to the head. The original Darknet runs here; AlexeyAB's said once what it finds (tests/data/alexeyab_boxes.json,
-written by its commit 59596d7 and tests/darknet_boxes.py).
+second pixel to the head. The original Darknet runs here; AlexeyAB's said once what it finds, in alexeyab_boxes.json,
+written by its commit 59596d7 and tests/darknet_boxes.py.
 """
 
 import json
