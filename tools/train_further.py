@@ -33,9 +33,6 @@ from darkprune.prune.pipeline import prune  # noqa: E402
 from darkprune.verify import compare_reader, test_batch  # noqa: E402
 
 CLASSES = 2
-# Darknet does not wait for its thread that loads pictures, and one time in ten crashes after it has saved the weights;
-# what it had still to print is lost then, so it is run again.
-ATTEMPTS = 5
 ROW = re.compile(r"^(\d+): (\S+), (\S+) avg, (\S+) rate, \S+ seconds, (\d+) images$", re.MULTILINE)
 
 
@@ -99,17 +96,14 @@ def train(darknet, folder, stem):
     Returns (iteration, loss, average loss, pictures seen) of each iteration, and the path of the weights it saved.
     Raises RuntimeError where Darknet fails.
     """
-    command = [str(darknet), "detector", "train", "toy.data", stem + ".cfg", stem + ".weights", "-clear"]
+    # Darknet does not wait for its thread that loads pictures, and often crashes when it has saved the weights. What it
+    # printed by then would be lost, were it not for stdbuf, which lets it print line by line.
+    command = ["stdbuf", "-oL", str(darknet), "detector", "train", "toy.data"]
+    command += [stem + ".cfg", stem + ".weights", "-clear"]
     pipe = subprocess.PIPE  # one each: a line of the one must not be cut in two by the other
     saved = os.path.join(folder, "backup", stem + "_final.weights")
-    for _ in range(ATTEMPTS):
-        if os.path.exists(saved):
-            os.remove(saved)
-        ended = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=3600)
-        crashed_at_the_end = ended.returncode == -signal.SIGSEGV and os.path.exists(saved)
-        if not crashed_at_the_end:
-            break
-    if ended.returncode or not os.path.exists(saved):
+    ended = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=3600)
+    if ended.returncode not in (0, -signal.SIGSEGV, -signal.SIGABRT) or not os.path.exists(saved):
         cause = ended.stderr.decode("latin-1")[-2000:]
         raise RuntimeError("Darknet ended with status {}: {}".format(ended.returncode, cause))
     text = ended.stdout.decode("latin-1")
