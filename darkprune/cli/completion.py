@@ -5,7 +5,7 @@ For bash, add this line to ~/.bashrc; for zsh, with zsh, to ~/.zshrc behind comp
 """
 
 import argparse
-from typing import Dict, Iterable, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
 from darkprune.cli.aliases import VERBS
 from darkprune.cli.arguments import long_options
@@ -13,15 +13,18 @@ from darkprune.cli.common import write
 
 _SCRIPT = """\
 _darkprune() {{
-  local current="${{COMP_WORDS[COMP_CWORD]}}" options="" words=""
+  local current="${{COMP_WORDS[COMP_CWORD]}}" command="${{COMP_WORDS[1]}}" options="" words=""
   COMPREPLY=()
+  case "$command ${{COMP_WORDS[2]}}" in
+{verbs}
+  esac
   if [[ $COMP_CWORD == 1 ]]; then
     words="{commands} --help --version"
   else
-    case "${{COMP_WORDS[1]}} ${{COMP_WORDS[COMP_CWORD-1]}}" in
+    case "$command ${{COMP_WORDS[COMP_CWORD-1]}}" in
 {choices}
     esac
-    case "${{COMP_WORDS[1]}}" in
+    case "$command" in
 {options}
     esac
     case "$current" in
@@ -52,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def script(parsers: Dict[str, argparse.ArgumentParser], families: Mapping[str, Iterable[str]]) -> str:
+def script(parsers: Dict[str, argparse.ArgumentParser], families: Mapping[str, Mapping[str, Any]]) -> str:
     """The script for commands by name, and for those of two words; a word after one dash is completed too, as
     Darknet's users type it."""
     options: List[Tuple[str, Iterable]] = []
@@ -66,10 +69,16 @@ def script(parsers: Dict[str, argparse.ArgumentParser], families: Mapping[str, I
         for action in parser._actions:
             if not action.option_strings and action.choices is not None:
                 choices.append(("{0} {0}".format(name), action.choices))
+    verbs = [
+        ("{} {}".format(family, verb), [families[family][verb].command])
+        for family in families
+        for verb in families[family]
+    ]
     return _SCRIPT.format(
         commands=" ".join(list(parsers) + list(families)),
-        options=_cases("options", options),
+        verbs=_cases("command", verbs),
         choices=_cases("words", choices),
+        options=_cases("options", options),
     )
 
 

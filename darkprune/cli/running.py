@@ -9,6 +9,7 @@ from typing import List, Optional
 from darkprune.backends.model import Model
 from darkprune.backends.registry import RUNNERS
 from darkprune.cli.common import warn, write
+from darkprune.cli.sniff import FOLDER, LIST, by_content
 from darkprune.data import image_list, names
 from darkprune.data.data_file import DataFile
 from darkprune.errors import GraphError, MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
@@ -61,7 +62,7 @@ def image_paths(words: List[str]) -> List[str]:
     """The images that are meant: files, the images of folders, and those of lists."""
     paths: List[str] = []
     for word in words:
-        many = os.path.isdir(word) or os.path.splitext(word)[1].lower() in _LISTS
+        many = by_content(word) in (LIST, FOLDER) or os.path.splitext(word)[1].lower() in _LISTS
         paths += image_list.read(word) if many else [word]
     return paths
 

@@ -32,8 +32,8 @@ Finding = NamedTuple(
     ],
 )
 
-_OPENCV = 'pip install "opencv-python>=4.1,<5"'
-_SYSTEM_OPENCV = "use the OpenCV of the system (on a Jetson: apt-get install python3-opencv, no opencv-python by pip)"
+_OPENCV = 'pip install "opencv-python>=4.1,<5" (on a Jetson: apt-get install python3-opencv)'
+_SYSTEM_OPENCV = "use the OpenCV of the system: apt-get install python3-opencv, and no opencv-python by pip"
 _CURES = {
     "torch": "pip install torch",
     "cv2": _OPENCV,

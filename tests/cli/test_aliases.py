@@ -144,6 +144,11 @@ def test_a_list_of_images_into_text(darknet, stdin, capsys):
     assert out == detected("data/a.jpg data/b.jpg", capsys, "--ext-output")
 
 
+def test_a_list_by_another_name_is_still_a_list(darknet, stdin, capsys):
+    (darknet / "all").write_text("data/a.jpg\ndata/b.jpg\n")
+    assert output(TEST + "all", capsys)[0] == detected("data/a.jpg data/b.jpg", capsys)
+
+
 def test_labels_of_new_images(darknet, stdin, capsys):
     stdin((darknet / "data" / "new_train.txt").read_text())
     output(TEST + "-thresh 0.25 -dont_show -save_labels", capsys)

@@ -32,6 +32,9 @@ def test_commands(complete):
     assert complete("insp") == ["inspect"]
     assert complete("") == [name for name, _ in COMMANDS] + list(VERBS) + ["--help", "--version"]
     assert complete("detector", "") == list(VERBS["detector"])
+    assert complete("detector", "map", "-iou") == ["-iou-thresh"]
+    assert complete("detector", "test", "net.cfg", "--runner", "num") == ["numpy"]
+    assert complete("classifier", "predict", "--to") == ["--top"]
 
 
 def test_options_choices_and_files(complete):

@@ -68,7 +68,7 @@ def test_opencv_5_is_no_runner(library):
         "runner opencv",
         ABSENT,
         "OpenCV 5.0.0 reads no Darknet files",
-        'pip install "opencv-python>=4.1,<5"',
+        'pip install "opencv-python>=4.1,<5" (on a Jetson: apt-get install python3-opencv)',
     )
     assert [(f.state, f.text, f.cure) for f in findings._gstreamer(found)] == [(OK, "in OpenCV: YES (1.20.3)", None)]
 
