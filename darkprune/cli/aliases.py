@@ -125,6 +125,7 @@ def _with_images(words: List[str], files: List[str], of_darknet: bool) -> Iterat
 
 
 def _lines_of_stdin() -> List[str]:
+    write("reading paths of images from stdin\n", sys.stderr)
     try:
         lines = [] if sys.stdin is None else [line.strip("\r\n") for line in sys.stdin]
     except ValueError:  # bytes that are no text, or stdin is closed

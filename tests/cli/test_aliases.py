@@ -264,6 +264,7 @@ def test_errors(line, text, capsys):
 
 def test_no_image_at_all(darknet, stdin, capsys):
     _, err = output(TEST, capsys, status=2)
+    assert "reading paths of images from stdin\n" in err
     assert err.endswith("error: IMAGE is missing\nhint: use darkprune detect CFG WEIGHTS IMAGE\n")
 
 
