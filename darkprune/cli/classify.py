@@ -6,6 +6,7 @@ The image's shorter side is scaled to the net's width and the middle cut out, as
 
 import argparse
 from collections import OrderedDict
+from contextlib import closing
 from typing import Any, Dict, List, Tuple
 
 from darkprune.cli.common import add_common, print_json, write
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     top = arguments.top or (DataFile.read(arguments.data).top if arguments.data is not None else TOP)
     paths = image_paths(arguments.images)
     images = []
-    with open_model(arguments) as model:
+    with closing(open_model(arguments)) as model:
         classifier = Classifier(model, arguments.letter_box or arguments.dialect == "pjreddie")
         names = class_names(arguments, classifier.classes, surplus=True)
         for path in paths:

@@ -6,6 +6,7 @@ Darknet's defaults: thresh 0.25, nms 0.45, the image stretched to the net's size
 import argparse
 import os
 from collections import OrderedDict
+from contextlib import closing
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     paths = image_paths(arguments.images)
     outputs = _Outputs(arguments, paths)
-    with open_model(arguments) as model:
+    with closing(open_model(arguments)) as model:
         found, names = _detect(arguments, model, paths, outputs)
     if arguments.out is not None:
         outputs.write(arguments.out, results.darknet_json(found, names).encode("utf-8"))

@@ -33,7 +33,7 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 
 def open_model(arguments: argparse.Namespace) -> Model:
     """The pair, open in the runner that was asked for, or in the first of FASTEST that is installed and takes it,
-    which is said on stderr."""
+    which is said on stderr. To be closed."""
     if arguments.runner is not None:
         return _open(arguments, arguments.runner)
     for name in FASTEST[:-1]:
@@ -55,7 +55,11 @@ def open_model(arguments: argparse.Namespace) -> Model:
 
 def _open(arguments: argparse.Namespace, runner: str) -> Model:
     model = Model(arguments.cfg, arguments.weights, runner, arguments.width, arguments.height, arguments.dialect)
-    return model.__enter__()
+    try:
+        return model.__enter__()
+    except BaseException:
+        model.close()
+        raise
 
 
 def image_paths(words: List[str]) -> List[str]:

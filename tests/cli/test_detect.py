@@ -139,7 +139,8 @@ def test_the_runner_that_was_chosen_is_said(folder, capsys):
     captured = output(argv, capsys)
     assert captured.err == "runner: opencv\n" and captured.out.startswith("a.png: Predicted in ")
     (folder / "net.cfg").write_text(NET.replace("activation=linear", "activation=elu", 1))  # OpenCV refuses it
-    assert output(argv, capsys).err in ("runner: torch\n", "runner: numpy\n")
+    for more in ([], ["--width", "64"]):
+        assert output(argv + more, capsys).err in ("runner: torch\n", "runner: numpy\n")
 
 
 def test_classes_that_darknet_does_not_show(folder, capsys):
