@@ -15,7 +15,7 @@ from darkprune.data.data_file import DataFile
 from darkprune.errors import GraphError, MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
 
 FASTEST = ("opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
-_DARKNETS = ("cfg/coco.data", "cfg/imagenet1k.data")  # from the working directory
+_DARKNETS = ("coco.data", "imagenet1k.data")  # in the folder cfg, or beside the cfg
 _LISTS = (".txt", ".list")
 
 
@@ -85,7 +85,7 @@ def class_names(arguments: argparse.Namespace, classes: int, surplus: bool = Fal
     if path is None and arguments.data is not None:
         path = DataFile.read(arguments.data).require("names", "labels")
     if path is None:
-        path = _beside(arguments.cfg, classes) or _of_darknet(classes)
+        path = _beside(arguments.cfg, classes) or _of_darknet(arguments.cfg, classes)
         if path is None:
             return [str(number) for number in range(classes)]
         write("names: {}\n".format(path), sys.stderr)
@@ -111,8 +111,9 @@ def _beside(cfg: str, classes: int) -> Optional[str]:
         return None
 
 
-def _of_darknet(classes: int) -> Optional[str]:
-    for path in _DARKNETS:
+def _of_darknet(cfg: str, classes: int) -> Optional[str]:
+    folders = ("cfg", os.path.dirname(cfg))
+    for path in [os.path.join(folder, name) for folder in folders for name in _DARKNETS]:
         if os.path.isfile(path):
             try:
                 found = DataFile.read(path).require("names", "labels")

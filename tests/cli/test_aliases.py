@@ -125,6 +125,16 @@ def test_the_short_form_on_gpu_0(darknet, stdin, capsys):
     assert err.startswith("warning: -i 0 is left out\nhint: darkprune has nothing like it here\n")
 
 
+def test_the_short_form_from_another_folder(darknet, stdin, capsys, monkeypatch):
+    """As in Debian, whose /usr/share/darknet/cfg/coco.data names its list in full."""
+    text = (darknet / "cfg" / "coco.data").read_text()
+    (darknet / "cfg" / "coco.data").write_text(text.replace("= data/three", "= {}/data/three".format(darknet)))
+    expected = detected("dog.jpg", capsys)
+    monkeypatch.chdir(str(darknet / "backup"))
+    out, err = output("detect ../cfg/yolov4.cfg ../yolov4.weights ../dog.jpg", capsys)
+    assert out == expected.replace("dog.jpg:", "../dog.jpg:") and "names: {}".format(darknet) in err
+
+
 def test_a_list_of_images_into_json(darknet, stdin, capsys):
     stdin((darknet / "data" / "train.txt").read_text())
     out, err = output(TEST + "-ext_output -dont_show -out result.json", capsys)
