@@ -81,7 +81,7 @@ class _Outputs:
 
     def __init__(self, arguments: argparse.Namespace, paths: List[str]) -> None:
         self.overwrite = arguments.overwrite
-        given = [arguments.cfg, arguments.weights, arguments.names, arguments.data] + paths
+        given = [arguments.cfg, arguments.weights, arguments.names, arguments.data] + arguments.images + paths
         self.inputs = [path for path in given if path is not None]
         self.folder: Optional[str] = None
         self.pictures = self._pictures(paths, arguments.output) if arguments.output is not None else {}

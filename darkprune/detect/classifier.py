@@ -31,6 +31,10 @@ class Classifier(object):
         if any(layer.op.detector for layer in net.layers):
             hint = "darkprune detect takes nets that find objects"
             raise UsageError("the net has a detection head, which names no whole image", place(net.document.path), hint)
+        shape = net.input.shape
+        if not shape.c:
+            cause = "the net takes {} flat values, not an image".format(shape.outputs)
+            raise UsageError(cause, net.config.place(), "darkprune classify takes nets with a width and height")
         self.model = model
         self.letterbox = letterbox
         self.layer = class_scores(net)

@@ -51,7 +51,8 @@ def prepare(
         channels.
     """
     if channels not in (1, 3):
-        raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels))
+        hint = "channels in [net] says what the net was made for"
+        raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels), hint=hint)
     if channels == 1:
         pixels = grey(pixels)
     rows, columns = pixels.shape[:2]

@@ -146,6 +146,17 @@ def a_strip(folder):
     return CLASSIFY[:3] + ["strip.bmp"] + CLASSIFY[4:]
 
 
+@case(
+    "net.cfg:1: error: the net takes 7 flat values, not an image\n"
+    "    1 | [net]\n"
+    "      | ^^^^^\n"
+    "hint: darkprune classify takes nets with a width and height\n"
+)
+def flat_values(folder):
+    write(folder, section("net", inputs=7) + section("connected", output=3, activation="linear") + section("softmax"))
+    return CLASSIFY
+
+
 @pytest.mark.parametrize("name", list(case))
 def test_bad_input(folder, name, capsys):
     case.check(name, folder, capsys)

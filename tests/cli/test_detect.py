@@ -304,6 +304,23 @@ def labels_exist(folder):
     return DETECT + ["--save-labels"]
 
 
+@case(
+    "a.txt: error: the output would replace the input a.txt\n"
+    "hint: choose another name; inputs are never overwritten\n"
+)
+def labels_over_the_list(folder):
+    (folder / "a.txt").write_text("a.png\n")
+    return DETECT[:3] + ["a.txt"] + DETECT[4:] + ["--save-labels", "--overwrite"]
+
+
+@case(
+    "error: the net takes 4 channels, an image has 1 or 3\nhint: channels in [net] says what the net was made for\n"
+)
+def four_channels(folder):
+    write(folder, NET.replace("channels=3", "channels=4"), dead=0.0)
+    return DETECT
+
+
 @pytest.mark.parametrize("name", list(case))
 def test_bad_input(folder, name, capsys):
     case.check(name, folder, capsys)

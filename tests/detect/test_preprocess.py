@@ -88,7 +88,9 @@ def test_grey_is_that_of_stb_image():
 def test_a_net_of_four_channels_takes_no_image():
     with pytest.raises(UsageError) as caught:
         prepare(picture(4, 4), 8, 8, channels=4)
-    assert str(caught.value) == "error: the net takes 4 channels, an image has 1 or 3"
+    assert str(caught.value) == (
+        "error: the net takes 4 channels, an image has 1 or 3\nhint: channels in [net] says what the net was made for"
+    )
 
 
 # ---- files
@@ -128,6 +130,17 @@ def test_the_size_in_a_progressive_jpeg_behind_other_segments():
     assert declared_size(data[:2] + comment + data[2:]) == (70, 30)
     for stop in range(len(data)):
         assert declared_size(data[:stop]) in (None, (70, 30))
+
+
+def test_any_bytes_have_a_size_or_none():
+    cv2 = need.opencv()
+    random = np.random.RandomState(2)
+    files = [cv2.imencode(suffix, picture(9, 7))[1] for suffix in (".jpg", ".png", ".bmp")]
+    for number in range(600):
+        data = files[number % 3].reshape(-1)[: random.randint(1, 60)].copy()
+        data[2 + random.randint(max(1, len(data) - 2)) :][: random.randint(6)] = random.randint(256)
+        size = declared_size(data.tobytes())
+        assert size is None or len(size) == 2 and min(size) >= 0
 
 
 def test_orientation_in_exif_turns_nothing(tmp_path):
