@@ -6,12 +6,21 @@ COCO's train2017 and of its val2017.
 
 import json
 import os
-import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from darkprune.backends.model import Model  # noqa: E402
+from darkprune.cli.eval import DARKNET_BATCH  # noqa: E402
+from darkprune.data.data_file import DataFile  # noqa: E402
+from darkprune.data.data_set import read_detection  # noqa: E402
+from darkprune.evaluate.detection import total  # noqa: E402
+from darkprune.evaluate.detector import evaluate_detector  # noqa: E402
+
 SHARED = os.path.join(ROOT, os.environ.get("DARKPRUNE_SHARED", os.path.join("..", "shared")))
 BUILD = os.path.join(ROOT, "build", "accuracy")
+POINTS = (0, 11, 101)  # -points of Darknet's map
 MODELS = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl")
 
 
@@ -41,11 +50,14 @@ def data_file():
     return path
 
 
-def darkprune(*words):
-    """What a command prints with --json. Raises CalledProcessError, with the command's own message on stderr."""
-    command = [sys.executable, "-m", "darkprune"] + list(words) + ["--json"]
-    environment = dict(os.environ, PYTHONPATH=ROOT)
-    return json.loads(subprocess.check_output(command, env=environment).decode("utf-8"))
+def evaluated(cfg, weights, data, runner):
+    """What `darkprune eval` measures of a pair: AP50, AP, counts above the confidence, and Darknet's map by points."""
+    examples = read_detection(DataFile.read(data))
+    with Model(cfg, weights, runner) as model:
+        found = evaluate_detector(model, examples, batch=DARKNET_BATCH if runner == "darknet" else 1)
+    row = {"ap50": found.coco.ap50, "ap": found.coco.ap, "images": len(examples.images)}
+    row.update({"map{}".format(points): found.judge.result(points).map for points in POINTS})
+    return dict(row, tp=total(found.map, "tp"), fp=total(found.map, "fp"))
 
 
 class Rows:
