@@ -21,7 +21,7 @@ from darkprune.backends.chunked import ChunkedBuilder, Chunks, Convert
 from darkprune.backends.forward import Progress, forward
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.torch_ import import_torch
-from darkprune.errors import GraphError, Notice, UsageError
+from darkprune.errors import GraphError, Notice, Unsupported, UsageError
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 
@@ -76,13 +76,21 @@ def recalibrate(
 
 
 def require_statistics(net: Net) -> int:
-    """The last layer with statistics. Raises GraphError for a net without batch norm, or without all its values."""
+    """The last layer with statistics.
+
+    Raises GraphError for a net without batch norm, or without all its values; Unsupported for statistics within a
+    recurrent layer, which no backend runs.
+    """
     if net.loaded < len(net.layers):
         raise GraphError(
             "the net has values for {} of its {} layers".format(net.loaded, len(net.layers)),
             net.config.place(),
             "load the full weights",
         )
+    for layer in net.layers:
+        if any(name.endswith("_variance") for name in layer.params):
+            cause = "layer {} has statistics of each time step, which only training can estimate".format(layer)
+            raise Unsupported(cause, layer.place("batch_normalize"), "train it further instead")
     found = [layer.index for layer in net.layers if "variance" in layer.params]
     if not found:
         raise GraphError(

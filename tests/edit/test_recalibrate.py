@@ -12,11 +12,11 @@ from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.opencv_ import OpenCVRunner
 from darkprune.edit import fuse_batch_norm, resize
 from darkprune.edit.recalibrate import recalibrate
-from darkprune.errors import GraphError, OutputError, UsageError
+from darkprune.errors import GraphError, OutputError, Unsupported, UsageError
 from darkprune.graph.build import load
 from darkprune.graph.save import save
 from darkprune.prune.pipeline import prune
-from edit_checks import DETECTOR, pair, same_weights, written
+from edit_checks import DETECTOR, pair, random_pair, same_weights, written
 from small_nets import cfg, conv, section
 
 LINEAR = cfg(
@@ -202,6 +202,15 @@ def test_nets_without_statistics_or_values(tmp_path):
     )
     bare = load(net.document.path)
     assert "the net has values for 0 of its 13 layers" in refusal(GraphError, bare, images(net))
+
+
+def test_statistics_within_recurrent_layers(tmp_path):
+    rnn = section("rnn", output=5, hidden=7, activation="tanh", batch_normalize=1)
+    net = random_pair(tmp_path, cfg(conv(4), rnn))
+    assert refusal(Unsupported, net, images(net)) == (
+        "net.cfg:16: error: layer <1 rnn> has statistics of each time step, which only training can estimate\n"
+        "   16 | batch_normalize=1\n      |                 ^\nhint: train it further instead"
+    )
 
 
 def test_too_few_images(tmp_path):
