@@ -38,19 +38,21 @@ TITLES = {"opencv": "OpenCV", "darknet": "Darknet"}
 
 TEXT = """# Size and speed of a pruned YOLOv3
 
-Made by `python tools/speed.py --threads {threads} --rounds {rounds} --write` on {machine}.
+Made by `python tools/speed.py --threads {threads} --rounds {rounds} --write` on a busy machine: {machine}.
 
 YOLOv3 in full width (`cfg/yolov3.cfg`, 416 x 416) with *synthetic* weights of `tools/make_weights.py`: nothing was
-learnt, so this page says nothing about accuracy. Sizes and times depend only on the shapes. {share:.0%} of the
+learnt, so this page says nothing about accuracy, and sizes and times are those of the shapes. {share:.0f} % of the
 removable filters go, with 8 or 16 of the 23 shortcut blocks before them, `--absorb exact`, and widths rounded to
 multiples of 1, 8 or 16.
 
-FPS is one image at a time, the forward pass alone, {threads} thread(s): the median of the medians of {rounds} fresh
-processes. All pairs take turns in each round, and a speed-up is the median of the rounds' ratios to the original.
-OpenCV {opencv} runs with fusion and Winograd's algorithm on; Darknet is the original's CPU build, Debian's package.
+FPS: one image at a time, the forward pass alone, threads: {threads}; from the median of {rounds} fresh processes. All
+pairs take turns in each round, and a speed-up is the median of the rounds' ratios to the original. OpenCV {opencv} runs
+with fusion and Winograd's algorithm on; Darknet is the original's CPU build, Debian's package.
 
 """
 SEED = """
+Each speed-up, and in brackets the least and the most of the rounds.
+
 For comparison, a paper on a pruned YOLOv3 of this kind gives 248.0 MB -> 41.5 MB (6.0x smaller) and 5 -> 10 FPS (2x):
 others' figures, of a trained net, on another machine.
 """
@@ -107,7 +109,9 @@ def rows(models, runners, rounds, done):
         for runner in runners:
             times = np.array([done[name, runner, number] for number in range(rounds)])
             originals = np.array([done[ORIGINAL, runner, number] for number in range(rounds)])
-            cells += ["{:.3g}".format(1e3 / np.median(times)), "{:.2f}x".format(np.median(originals / times))]
+            ratios = originals / times
+            spread = "" if name == ORIGINAL else " ({:.1f}..{:.1f})".format(ratios.min(), ratios.max())
+            cells += ["{:.3g}".format(1e3 / np.median(times)), "{:.2f}x{}".format(np.median(ratios), spread)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -126,9 +130,8 @@ def main():
     import cv2
 
     done = measure(models, runners, arguments.rounds, arguments.threads)
-    text = TEXT.format(
-        threads=arguments.threads, rounds=arguments.rounds, machine=machine(), share=CHANNELS, opencv=cv2.__version__
-    )
+    facts = {"machine": machine(), "share": 100 * CHANNELS, "opencv": cv2.__version__}
+    text = TEXT.format(threads=arguments.threads, rounds=arguments.rounds, **facts)
     text += "\n".join(rows(models, runners, arguments.rounds, done)) + "\n" + SEED
     sys.stdout.write(text)
     if arguments.write:
