@@ -7,9 +7,9 @@ For bash, add this line to ~/.bashrc; for zsh, with zsh, to ~/.zshrc behind comp
 import argparse
 from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
-from darkprune.cli.aliases import VERBS
 from darkprune.cli.arguments import long_options
 from darkprune.cli.common import write
+from darkprune.cli.darknet_commands import VERBS
 
 _SCRIPT = """\
 _darkprune() {{

@@ -10,9 +10,9 @@ import sys
 from contextlib import suppress
 from typing import List, Optional
 
-from darkprune.cli.aliases import VERBS, commands
 from darkprune.cli.arguments import Parser, one_of, split
 from darkprune.cli.common import write
+from darkprune.cli.darknet_commands import VERBS, commands
 from darkprune.cli.files import arrange, slots_of
 from darkprune.errors import DarkpruneError, render
 from darkprune.version import __version__

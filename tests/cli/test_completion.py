@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from darkprune.cli.aliases import VERBS
+from darkprune.cli.darknet_commands import VERBS
 from darkprune.cli.main import COMMANDS, main, parser
 
 COMPLETE = 'source "$1"; shift; COMP_WORDS=(darkprune "$@"); COMP_CWORD=$#; _darkprune; echo "${COMPREPLY[*]}"'

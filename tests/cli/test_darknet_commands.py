@@ -10,8 +10,8 @@ import pytest
 
 import need
 import small_nets
-from darkprune.cli.aliases import VERBS, commands
 from darkprune.cli.arguments import knows
+from darkprune.cli.darknet_commands import VERBS, commands
 from darkprune.cli.main import main, parser
 from darkprune.errors import UsageError
 
