@@ -56,11 +56,13 @@ def coco_library():
 
 
 def torch():
-    """The module torch."""
+    """The module torch, with one thread: several wait for each other where other tests have the cores."""
     try:
-        return importlib.import_module("torch")
+        found = importlib.import_module("torch")
     except ImportError as error:
         return _absent("torch does not import: {}".format(error))
+    found.set_num_threads(1)
+    return found
 
 
 def libdarknet():

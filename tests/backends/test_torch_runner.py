@@ -76,8 +76,8 @@ def test_options(tmp_path):
     expected = NumpyRunner(own).infer(batch, [head])[head]
     scale = np.abs(expected).max()
     try:
-        with TorchRunner(own, device="cpu", channels_last=False, threads=1) as runner:
-            assert torch.get_num_threads() == 1
+        with TorchRunner(own, device="cpu", channels_last=False, threads=2) as runner:
+            assert torch.get_num_threads() == 2
             assert np.abs(runner.infer(batch, [head])[head] - expected).max() <= 1e-5 * scale
             assert runner.module.layers[0].weights.is_contiguous()
         with TorchRunner(own, device="cpu") as runner:
