@@ -1,9 +1,10 @@
 """Runs a net in a real Darknet's library and writes the boxes it finds; a program, as Darknet may abort.
 
-    python darknet_boxes.py LIBRARY CFG WEIGHTS IMAGE.npy CLASSES THRESHOLD NMS KIND BETA OUT.json [alexeyab]
+    python darknet_boxes.py LIBRARY CFG WEIGHTS IMAGE.npy CLASSES THRESHOLD NMS KIND BETA OUT.json [W H | alexeyab]
 
 IMAGE is float32 [C, H, W]. Boxes are cx, cy, w, h as shares of the image, with a confidence for each class; those
-without any are left out. NMS 0 suppresses nothing; KIND and BETA are AlexeyAB's nms_kind (a number) and beta_nms.
+without any are left out. With W and H they are shares of an image of that size which was letterboxed. NMS 0
+suppresses nothing; KIND and BETA are AlexeyAB's nms_kind (a number) and beta_nms.
 """
 
 import ctypes
@@ -44,7 +45,7 @@ class ForkDetection(ctypes.Structure):
     ]
 
 
-def boxes(path, cfg, weights, image, classes, threshold, nms, kind, beta, fork):
+def boxes(path, cfg, weights, image, classes, threshold, nms, kind, beta, size, fork):
     library = ctypes.CDLL(path)
     library.load_network.restype = ctypes.c_void_p
     library.load_network.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int]
@@ -58,8 +59,7 @@ def boxes(path, cfg, weights, image, classes, threshold, nms, kind, beta, fork):
     find = library.get_network_boxes
     find.argtypes, find.restype = kinds, ctypes.POINTER(ForkDetection if fork else Detection)
     count = ctypes.c_int(0)
-    _, height, width = image.shape
-    found = find(net, width, height, threshold, 0.5, None, 1, ctypes.byref(count), *([0] * fork))
+    found = find(net, size[0], size[1], threshold, 0.5, None, 1, ctypes.byref(count), *([0] * fork))
     if nms and count.value:
         if kind:
             call = library.diounms_sort
@@ -80,6 +80,8 @@ def boxes(path, cfg, weights, image, classes, threshold, nms, kind, beta, fork):
 if __name__ == "__main__":
     library, cfg, weights, image, classes, threshold, nms, kind, beta, out = sys.argv[1:11]
     numbers = int(classes), float(threshold), float(nms), int(kind), float(beta)
-    result = boxes(library, cfg, weights, np.load(image), *(numbers + (int(len(sys.argv) > 11),)))
+    pixels, more = np.load(image), sys.argv[11:]
+    size = [int(word) for word in more] if len(more) == 2 else pixels.shape[:0:-1]
+    result = boxes(library, cfg, weights, pixels, *(numbers + (size, int(more == ["alexeyab"]))))
     with open(out, "w") as stream:
         json.dump(result, stream)

@@ -9,6 +9,7 @@ import pytest
 import need
 from bad_input import Cases
 from darkprune.cli.main import main
+from darkprune.detect.classifier import best
 from small_nets import cfg, conv, make_weights, section, write
 
 BODY = [conv(8, stride=2), section("maxpool", size=2, stride=2), conv(10, size=1, activation="linear", bn=None)]
@@ -103,6 +104,13 @@ def test_the_whole_image_on_request(folder, capsys):
     assert pairs(printed(CLASSIFY + ["--dialect", "pjreddie", "--letter-box"], capsys).out) == pairs(
         printed(CLASSIFY + ["--dialect", "pjreddie"], capsys).out
     )
+
+
+def test_of_equal_scores_the_earlier_class_comes_first():
+    scores = np.zeros(100, np.float32)
+    scores[[40, 70]] = 0.5
+    assert best(scores, 4) == [(40, 0.5), (70, 0.5), (0, 0.0), (1, 0.0)]
+    assert len(best(scores, 1000)) == 100
 
 
 # ---- bad input

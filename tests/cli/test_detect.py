@@ -138,6 +138,8 @@ def test_the_runner_that_was_chosen_is_said(folder, capsys):
     argv = ["detect", "net.cfg", "net.weights", "a.png", "--thresh", "0.2"]
     captured = output(argv, capsys)
     assert captured.err == "runner: opencv\n" and captured.out.startswith("a.png: Predicted in ")
+    (folder / "net.cfg").write_text(NET.replace("activation=linear\n", "", 1))  # OpenCV misreads it
+    assert output(argv, capsys).err in ("runner: torch\n", "runner: numpy\n")
     (folder / "net.cfg").write_text(NET.replace("activation=linear", "activation=elu", 1))  # OpenCV refuses it
     for more in ([], ["--width", "64"]):
         assert output(argv + more, capsys).err in ("runner: torch\n", "runner: numpy\n")

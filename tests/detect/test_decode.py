@@ -17,6 +17,7 @@ import pytest
 import need
 from darkprune.detect.decode import decode
 from darkprune.detect.nms import suppress
+from darkprune.detect.preprocess import prepare
 from darkprune.errors import GraphError, Unsupported
 from darkprune.graph.build import build, load
 from small_nets import cfg, conv, parse, section
@@ -82,13 +83,13 @@ def case(name, folder):
     return raw, threshold, dict(CASES, **FORK)[name][4:] or (0, 0, 0.6)
 
 
-def darknets(name, folder, library, fork=False):
+def darknets(name, folder, library, *more):
     """[[box, scores], ...] of a real Darknet."""
     _, threshold, how = case(name, folder)
     classes = load(str(folder / "net.cfg")).layers[-1]["classes"]
     script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "darknet_boxes.py")
     argv = [sys.executable, script, str(library), "net.cfg", "net.weights", "image.npy"]
-    argv += [str(number) for number in (classes, threshold) + how] + ["out.json"] + ["alexeyab"] * fork
+    argv += [str(number) for number in (classes, threshold) + how] + ["out.json"] + [str(word) for word in more]
     done = subprocess.run(argv, cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout.decode()
     return json.loads((folder / "out.json").read_text())
@@ -130,6 +131,19 @@ def test_alexeyabs_darknet_found_the_same_boxes(tmp_path, monkeypatch, name):
         expected = json.load(stream)[name]
     size = (2, 2) if name.startswith("detection") else (1, 1)
     assert_same(ours(name, tmp_path, "alexeyab"), expected, size)
+
+
+@pytest.mark.parametrize("columns, rows", [(37, 53), (100, 9), (7, 50), (12, 8)])
+def test_the_original_darknet_leads_boxes_back_from_a_letterbox_alike(tmp_path, columns, rows):
+    library = need.libdarknet()
+    expected = darknets("yolo", tmp_path, library, columns, rows)
+    raw, threshold, _ = case("yolo", tmp_path)
+    (found,) = decode(load(str(tmp_path / "net.cfg")), {0: raw[None]}, threshold)
+    _, fit = prepare(np.zeros((rows, columns, 3), np.uint8), 12, 8, letterbox=True)
+    boxes = fit.relative(found.boxes)
+    assert_same([[a.tolist(), b.tolist()] for a, b in zip(boxes, found.scores) if b.any()], expected)
+    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
+    np.testing.assert_allclose(fit.pixels(found.boxes), corners * (columns, rows, columns, rows), rtol=1e-12)
 
 
 def test_every_kind_of_suppression_leaves_other_boxes(tmp_path, monkeypatch):

@@ -5,8 +5,10 @@ import pytest
 
 import need
 from darkprune.backends.model import Model
+from darkprune.detect.decode import decode
 from darkprune.detect.detector import Detector
-from darkprune.detect.preprocess import read_image
+from darkprune.detect.nms import suppress
+from darkprune.detect.preprocess import prepare, read_image
 from darkprune.errors import UsageError
 from small_nets import cfg, conv, section, write
 
@@ -108,6 +110,22 @@ def test_letter_box_of_the_cfg_counts(tmp_path):
     paths = write(tmp_path, text, dead=0.0)
     with Model(paths[0], paths[1], "numpy", dialect="opencv") as model:
         assert Detector(model).letterbox is True
+
+
+def test_distances_for_suppression_are_those_in_the_image(tmp_path):
+    text = NET.replace("num=3\n", "num=3\nnms_kind=diounms\nbeta_nms=0.4\n")
+    paths = write(tmp_path, text, dead=0.0)
+    picture = np.random.RandomState(3).randint(0, 256, (30, 150, 3)).astype(np.uint8)
+    with Model(paths[0], paths[1], "numpy") as model:
+        detector = Detector(model, threshold=0.1, nms=0.3, letterbox=True)
+        values, fit = prepare(picture, 32, 32, letterbox=True)
+        (found,) = decode(model.net, model.raw_heads(values[None]), 0.1)
+        head = model.net.layers[-1]
+        counts = [
+            np.count_nonzero(suppress(boxes, found.scores, 0.3, head.op.suppression(head)))
+            for boxes in (fit.relative(found.boxes), found.boxes)
+        ]
+        assert len(detector.detect([picture])[0]) == counts[0] != counts[1]
 
 
 def test_a_net_without_a_head(tmp_path, monkeypatch):
