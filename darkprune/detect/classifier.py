@@ -6,7 +6,6 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends.model import Model
-from darkprune.detect.image_file import MOST_PIXELS
 from darkprune.detect.preprocess import prepare
 from darkprune.errors import UsageError, place
 from darkprune.evaluate.classification import centre, class_scores
@@ -55,10 +54,6 @@ class Classifier(object):
         shape = self.model.net.input.shape
         if self.letterbox:
             return prepare(image, shape.w, shape.h, shape.c, letterbox=True)[0]
-        short, long = sorted(image.shape[:2])
-        if shape.w * (shape.w * long // short) > MOST_PIXELS:
-            cause = "an image of {1} x {0} pixels is too narrow to cut its middle out".format(*image.shape)
-            raise UsageError(cause, hint="--letter-box takes the whole image")
         return centre(image, shape.w, shape.h, shape.c)
 
 

@@ -9,7 +9,7 @@ from darkprune.backends.model import Model
 from darkprune.darknet import values
 from darkprune.detect.decode import class_count, decode, detection_heads
 from darkprune.detect.nms import suppress
-from darkprune.detect.preprocess import prepare
+from darkprune.detect.preprocess import Fit, prepare
 from darkprune.errors import UsageError
 from darkprune.ops.heads import Candidates
 
@@ -58,14 +58,14 @@ class Detector(object):
             return []
         shape = self.model.net.input.shape
         prepared = [prepare(image, shape.w, shape.h, shape.c, self.letterbox) for image in images]
-        batch = np.stack([values for values, _ in prepared])
+        batch = np.stack([image for image, _ in prepared])
         start = time.perf_counter()
         outputs = self.model.raw_heads(batch)
         self.seconds = time.perf_counter() - start
         found = decode(self.model.net, outputs, self.threshold)
         return [self._detections(candidates, fit) for candidates, (_, fit) in zip(found, prepared)]
 
-    def _detections(self, found: Candidates, fit) -> List[Detection]:
+    def _detections(self, found: Candidates, fit: Fit) -> List[Detection]:
         scores = suppress(fit.relative(found.boxes), found.scores, self.nms, self._suppression)
         boxes = fit.pixels(found.boxes)
         rows, columns = np.nonzero(scores)

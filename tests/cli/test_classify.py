@@ -146,7 +146,7 @@ def missing_image(folder):
 
 @case(
     "error: an image of 1 x 200000 pixels is too narrow to cut its middle out\n"
-    "hint: --letter-box takes the whole image\n"
+    "hint: cut it to a squarer one\n"
 )
 def a_strip(folder):
     need.opencv().imwrite("strip.bmp", np.zeros((200000, 1, 3), np.uint8))
