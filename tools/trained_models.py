@@ -15,7 +15,7 @@ from darkprune.backends.model import Model  # noqa: E402
 from darkprune.cli.eval import DARKNET_BATCH  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
 from darkprune.data.data_set import read_detection  # noqa: E402
-from darkprune.evaluate.detection import total  # noqa: E402
+from darkprune.evaluate.darknet_map import total  # noqa: E402
 from darkprune.evaluate.detector import evaluate_detector  # noqa: E402
 
 SHARED = os.path.join(ROOT, os.environ.get("DARKPRUNE_SHARED", os.path.join("..", "shared")))

@@ -20,7 +20,7 @@ from darkprune.data.problems import Problems
 from darkprune.errors import MissingDependency, Notice, UsageError, place
 from darkprune.evaluate import coco
 from darkprune.evaluate.classification import evaluate_classifier, read_data
-from darkprune.evaluate.detection import darknet_lines, precision_recall_f1, total
+from darkprune.evaluate.darknet_map import darknet_lines, precision_recall_f1, total
 from darkprune.evaluate.detector import Evaluation, check_classes, evaluate_detector, read_difficult
 
 DARKNET_BATCH = 8

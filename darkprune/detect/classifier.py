@@ -6,9 +6,9 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends.model import Model
-from darkprune.detect.preprocess import prepare
-from darkprune.errors import UsageError, place
-from darkprune.evaluate.classification import centre, class_scores
+from darkprune.detect.preprocess import centre, prepare
+from darkprune.errors import Unsupported, UsageError, place
+from darkprune.graph.net import Net, heads
 
 
 class Classifier(object):
@@ -61,3 +61,16 @@ def best(scores: np.ndarray, count: int) -> List[Tuple[int, float]]:
     """(class, score) of the `count` highest scores of one image, [classes]; of equal ones the earlier comes first."""
     order = np.argsort(-scores, kind="mergesort")[:count]
     return [(int(number), float(scores[number])) for number in order]
+
+
+def class_scores(net: Net) -> int:
+    """The layer whose output is a score for each class. Raises UsageError where there is none, and Unsupported for a
+    tree of classes."""
+    found = heads(net)
+    layer = net.layers[found[0]]
+    if len(found) > 1:
+        cause = "the net has no detection head, and {} outputs where a classifier has one".format(len(found))
+        raise UsageError(cause, layer.place(), "darkprune eval takes detectors and classifiers")
+    if layer.text("tree"):
+        raise Unsupported("a tree of classes has no top-1 here", layer.place("tree"), "use Darknet")
+    return found[0]

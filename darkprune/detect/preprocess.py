@@ -4,7 +4,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from darkprune.detect.image_file import read_image
+from darkprune.detect.image_file import MOST_PIXELS, read_image
 from darkprune.errors import UsageError
 
 _Fit = NamedTuple(
@@ -68,6 +68,36 @@ def prepare(
     # Darknet leads boxes back from an unrounded half margin
     fit = Fit(columns, rows, (width - across) / 2 / width, (height - down) / 2 / height, across / width, down / height)
     return _planes(canvas), fit
+
+
+def centre(pixels: np.ndarray, width: int, height: int, channels: int = 3) -> np.ndarray:
+    """The middle of an image as Darknet's classifiers take it: the shorter side is scaled to `width`, and width x
+    height cut out; where the image ends before, its last row or column is repeated.
+
+    Args:
+        pixels: uint8 [H, W, 3], RGB.
+
+    Returns:
+        float32 [channels, height, width] of 0..1. Raises UsageError for other than 1 or 3 channels, and for an image
+        so narrow that scaling it makes it huge.
+    """
+    if channels not in (1, 3):
+        raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels))
+    rows, columns = pixels.shape[:2]
+    across, down = columns * width // min(rows, columns), rows * width // min(rows, columns)
+    if across * down > MOST_PIXELS:
+        cause = "an image of {} x {} pixels is too narrow to cut its middle out".format(columns, rows)
+        raise UsageError(cause, hint="cut it to a squarer one")
+    scaled = resize(grey(pixels) if channels == 1 else pixels, across, down)
+    y = np.arange(height) + _half(scaled.shape[0] - height)
+    x = np.arange(width) + _half(scaled.shape[1] - width)
+    cut = scaled[np.clip(y, 0, scaled.shape[0] - 1)][:, np.clip(x, 0, scaled.shape[1] - 1)]
+    return np.ascontiguousarray(cut.transpose(2, 0, 1))
+
+
+def _half(number: int) -> int:
+    """As C divides by 2."""
+    return int(number / 2)
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from darkprune.detect.nms import suppress
 from darkprune.detect.preprocess import Fit, prepare
 from darkprune.errors import UsageError, place
 from darkprune.evaluate import coco
-from darkprune.evaluate.detection import DetectionMap, MapResult, darknet_order
+from darkprune.evaluate.darknet_map import DetectionMap, MapResult, darknet_order
 from darkprune.graph.net import Net
 
 THRESHOLD = 0.005  # from which detections count at all; Darknet's

@@ -7,7 +7,7 @@ import pytest
 
 import need
 from darkprune.cli.main import main
-from darkprune.evaluate.detection import DetectionMap
+from darkprune.evaluate.darknet_map import DetectionMap
 from small_nets import cfg, conv, section
 
 # One cell, one anchor: whatever the image shows, a box in its middle of half its size, with the scores below.

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from darkprune.backends.model import Model
+from darkprune.detect.classifier import class_scores
+from darkprune.detect.preprocess import centre
 from darkprune.errors import Unsupported, UsageError
-from darkprune.evaluate.classification import centre, class_scores, ranks
+from darkprune.evaluate.classification import ranks
 from small_nets import cfg, conv, section, write
 
 

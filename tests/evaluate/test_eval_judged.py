@@ -10,7 +10,7 @@ import need
 from darkprune.backends.model import Model
 from darkprune.data.data_file import DataFile
 from darkprune.data.data_set import read_detection
-from darkprune.evaluate.detection import darknet_lines
+from darkprune.evaluate.darknet_map import darknet_lines
 from darkprune.evaluate.detector import evaluate_detector
 
 # yolo-fastest-1.1, -points 0, all 128 images

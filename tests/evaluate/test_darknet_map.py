@@ -6,7 +6,7 @@ import pytest
 import need
 from darkprune.errors import UsageError
 from darkprune.evaluate import coco
-from darkprune.evaluate.detection import (
+from darkprune.evaluate.darknet_map import (
     DetectionMap,
     average_precision,
     darknet_lines,
