@@ -32,7 +32,7 @@ def test_a_run_goes_on_where_it_was_stopped(models, monkeypatch, tmp_path):
             if len(asked) == 4:
                 raise KeyboardInterrupt
             turn = [name for name in asked if name == self.name]
-            return Timing([TIMES[self.name][min(len(turn), 3) - 1]], None)
+            return Timing([TIMES[self.name][min(len(turn), 3) - 1]], 0.1, None)
 
     monkeypatch.setattr(speed, "Measurement", Measurement)
     with pytest.raises(KeyboardInterrupt):
@@ -40,18 +40,18 @@ def test_a_run_goes_on_where_it_was_stopped(models, monkeypatch, tmp_path):
     assert asked == ["original", "small", "original", "small"]
     done = speed.measure(models, ["opencv"], 3, 1)
     assert asked[4:] == ["small", "original", "small"]
-    assert done["original", "opencv", 1] == pytest.approx(400) and len(done) == 6
+    assert done["original", "opencv", 1] == pytest.approx((400, 100)) and len(done) == 6
     assert len((tmp_path / "timings.jsonl").read_text("ascii").splitlines()) == 6
     assert len(speed.measure(models, ["opencv"], 1, 2)) == 2  # another number of threads is another measurement
 
 
 def test_the_table(models):
-    done = {(n, "darknet", i): 1e3 * t for n in TIMES for i, t in enumerate(TIMES[n])}
+    done = {(n, "darknet", i): (1e3 * t, 10 * len(n)) for n in TIMES for i, t in enumerate(TIMES[n])}
     lines = speed.rows(models, ["darknet"], 3, done)
-    assert lines[0] == "| pair | MB | smaller | BFLOPs | fewer | Darknet FPS | speed-up |"
+    assert lines[0] == "| pair | MB | smaller | BFLOPs | fewer | Darknet FPS | speed-up | CPU time |"
     first, small = [line.strip("| ").split(" | ") for line in lines[2:]]
-    assert first[0] == "original" and first[2] == "1.00x" and first[4:] == ["1.00x", "3.33", "1.00x"]
+    assert first[0] == "original" and first[2] == "1.00x" and first[4:] == ["1.00x", "3.33", "1.00x", "1.00x"]
     floats = 4 * (3 * 9 + 4) + 4 * (4 * 9 + 4) + 5 * (4 + 1)
     large = 16 * (3 * 9 + 4) + 16 * (16 * 9 + 4) + 5 * (16 + 1)
     assert small[2] == "{:.2f}x".format((20 + 4 * large) / (20.0 + 4 * floats))
-    assert small[5:] == ["10", "3.00x (2.0..4.0)"]  # of 4, 2 and 3
+    assert small[5:] == ["10", "3.00x (2.0..4.0)", "1.60x"]  # of 4, 2 and 3

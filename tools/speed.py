@@ -51,7 +51,8 @@ with fusion and Winograd's algorithm on; Darknet is the original's CPU build, De
 
 """
 SEED = """
-Each speed-up, and in brackets the least and the most of the rounds.
+Beside each speed-up, in brackets, the least and the most of the rounds. CPU time says how many times less processor
+time a pass took, which leaves out the waiting for a processor that others use.
 
 For comparison, a paper on a pruned YOLOv3 of this kind gives 248.0 MB -> 41.5 MB (6.0x smaller) and 5 -> 10 FPS (2x):
 others' figures, of a trained net, on another machine.
@@ -72,25 +73,26 @@ def pairs():
 
 
 def measure(models, runners, rounds, threads):
-    """Times what is not yet in the file, round after round; yields (name, runner, round, milliseconds)."""
+    """Times what is not yet in the file, round after round; returns (name, runner, round) -> (ms, CPU ms)."""
     path = os.path.join(BUILD, "timings.jsonl")
     done = {}
     if os.path.exists(path):
         with open(path) as stream:
             for line in stream:
-                name, runner, number, used, value = json.loads(line)
+                name, runner, number, used, spent, cpu = json.loads(line)
                 if used == threads:
-                    done[name, runner, number] = value
-    clock = Clock(duration=2.0).as_dict()
+                    done[name, runner, number] = (spent, cpu)
+    clocks = {runner: Clock(warm=int(runner != "darknet"), duration=2.0).as_dict() for runner in runners}
     for number in range(rounds):
         for runner in runners:
             for name, (cfg, weights) in models.items():
                 if (name, runner, number) not in done:
-                    timing = Measurement(cfg, weights, runner, None, None, threads, clock).in_fresh_process()
-                    done[name, runner, number] = float(np.median(timing.seconds)) * 1e3
+                    timing = Measurement(cfg, weights, runner, None, None, threads, clocks[runner]).in_fresh_process()
+                    found = (float(np.median(timing.seconds)) * 1e3, timing.cpu * 1e3)
+                    done[name, runner, number] = found
                     with open(path, "a") as stream:
-                        stream.write(json.dumps([name, runner, number, threads, done[name, runner, number]]) + "\n")
-                    sys.stderr.write("{} {} {}: {:.1f} ms\n".format(number, runner, name, done[name, runner, number]))
+                        stream.write(json.dumps([name, runner, number, threads] + list(found)) + "\n")
+                    sys.stderr.write("{} {} {}: {:.1f} ms, {:.1f} of the CPU\n".format(number, runner, name, *found))
     return done
 
 
@@ -98,7 +100,7 @@ def rows(models, runners, rounds, done):
     """The lines of the table."""
     titles = ["pair", "MB", "smaller", "BFLOPs", "fewer"]
     for runner in runners:
-        titles += [TITLES[runner] + " FPS", "speed-up"]
+        titles += [TITLES[runner] + " FPS", "speed-up", "CPU time"]
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     costs = OrderedDict((name, cost(load(*paths))) for name, paths in models.items())
     first = costs[ORIGINAL]
@@ -107,13 +109,18 @@ def rows(models, runners, rounds, done):
         cells.append("{:.2f}x".format(first.weights_bytes / mine.weights_bytes))
         cells += ["{:.2f}".format(mine.bflops), "{:.2f}x".format(first.bflops / mine.bflops)]
         for runner in runners:
-            times = np.array([done[name, runner, number] for number in range(rounds)])
-            originals = np.array([done[ORIGINAL, runner, number] for number in range(rounds)])
+            times, cpu = _times(done, name, runner, rounds)
+            originals, original_cpu = _times(done, ORIGINAL, runner, rounds)
             ratios = originals / times
             spread = "" if name == ORIGINAL else " ({:.1f}..{:.1f})".format(ratios.min(), ratios.max())
             cells += ["{:.3g}".format(1e3 / np.median(times)), "{:.2f}x{}".format(np.median(ratios), spread)]
+            cells.append("{:.2f}x".format(np.median(original_cpu / cpu)))
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _times(done, name, runner, rounds):
+    return np.array([done[name, runner, number] for number in range(rounds)]).T
 
 
 def main():

@@ -13,7 +13,8 @@ class Clock(object):
         duration: seconds after which no further pass begins.
         energy: whether to read the machine's meter, where it has one.
 
-    Attributes: joules (drawn during the passes that count, None where nothing measures that).
+    Attributes: cpu (seconds of processor time per pass that counts, of all threads of this process). joules (drawn
+    during those passes, None where nothing measures that).
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Clock(object):
         self.duration = duration
         self.energy = energy
         self.timer = timer
+        self.cpu = 0.0
         self.joules: Optional[float] = None
 
     def time(self, run: Callable[[], Any]) -> List[float]:
@@ -41,12 +43,14 @@ class Clock(object):
         if meter is not None:
             meter.start()
         found: List[float] = []
+        before = time.process_time()
         now = begin = self.timer()
         while len(found) < self.least or (len(found) < self.most and now - begin < self.duration):
             start = self.timer()
             run()
             now = self.timer()
             found.append(now - start)
+        self.cpu = (time.process_time() - before) / max(1, len(found))
         if meter is not None:
             self.joules = meter.stop()
         return found

@@ -144,7 +144,7 @@ class DarknetRunner(Runner):
             timeout = self.timeout * (clock.warm + clock.least)
             ended = _work("time", library, self.cfg, self.weights, folder, timeout)
         self._require(stored, ended)
-        clock.joules = ended.done["joules"]
+        clock.cpu, clock.joules = ended.done["cpu"], ended.done["joules"]
         return [float(value) for value in ended.done["seconds"]]
 
     def close(self) -> None:

@@ -153,7 +153,8 @@ def work(task: str, library_path: str, cfg: str, weights: str, folder: str) -> D
             clock = Clock.from_dict(json.load(stream))
         address = batch.ctypes.data
         seconds = clock.time(lambda: library.network_predict(net, address))
-        return {"seconds": seconds, "joules": clock.joules, "floats": count_floats(library, net, folder)}
+        found = {"seconds": seconds, "cpu": clock.cpu, "joules": clock.joules}
+        return dict(found, floats=count_floats(library, net, folder))
     return {}
 
 

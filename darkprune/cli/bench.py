@@ -133,11 +133,11 @@ def _text(models: List[Model], runs: List[Run], threads: Optional[int], energy: 
     for model in models:
         counts = (model.cost.parameters, model.cost.macs, model.cost.weights_bytes)
         costs.append([model.name] + [grouped(count) for count in counts] + ["{:.3f}".format(model.cost.bflops)])
-    times = [["runner", "model", "median ms", "min", "max", "FPS", "speed"] + ["J/image"] * energy]
+    times = [["runner", "model", "median ms", "min", "max", "FPS", "speed", "CPU ms"] + ["J/image"] * energy]
     for made in runs:
         row = [made.runner, models[made.pair].name]
         row += ["{:.2f}".format(value) for value in (made.median_ms, made.min_ms, made.max_ms, 1e3 / made.median_ms)]
-        row += ["{:.2f}x".format(made.speedup)]
+        row += ["{:.2f}x".format(made.speedup), "{:.2f}".format(made.cpu_ms)]
         times.append(row + ["{:.4g}".format(made.joules) if made.joules is not None else "-"] * energy)
     count = "their own choice of" if threads is None else str(threads)
     head = "{}; {} threads; median of {} processes\n".format(machine(), count, max(made.processes for made in runs))

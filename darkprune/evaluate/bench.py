@@ -20,6 +20,7 @@ Run = NamedTuple(
         ("min_ms", float),  # the fastest and the slowest process's median
         ("max_ms", float),
         ("processes", int),
+        ("cpu_ms", float),  # processor time per image, of all threads: what a busy machine disturbs least; a median
         ("passes", int),  # timed, in all processes
         ("joules", Optional[float]),  # per image, where there is a meter: median of the processes
         ("speedup", float),  # over the first pair in the same runner: median of the rounds' ratios
@@ -79,6 +80,7 @@ class Comparison:
             min(medians) * 1e3,
             max(medians) * 1e3,
             len(timings),
+            float(np.median([timing.cpu for timing in timings])) * 1e3,
             sum(len(timing.seconds) for timing in timings),
             float(np.median(joules)) if joules else None,
             float(np.median(ratios)),

@@ -33,7 +33,14 @@ _Measurement = NamedTuple(
         ("clock", Dict[str, Any]),  # settings of a Clock
     ],
 )
-Timing = NamedTuple("Timing", [("seconds", List[float]), ("joules", Optional[float])])  # of the passes that count
+Timing = NamedTuple(
+    "Timing",
+    [
+        ("seconds", List[float]),  # of the passes that count
+        ("cpu", float),  # seconds of processor time per pass, of all threads
+        ("joules", Optional[float]),  # of all passes, the whole machine's
+    ],
+)
 
 
 class Measurement(_Measurement):
@@ -50,7 +57,7 @@ class Measurement(_Measurement):
         model.runner.fast = True
         with model:
             seconds = model.runner.seconds(test_batch(model.net), model.layers, clock)
-        return Timing(seconds, clock.joules)
+        return Timing(seconds, clock.cpu, clock.joules)
 
     def in_fresh_process(self) -> Timing:
         """Measures in a process that is started for it, and ends.
@@ -81,8 +88,8 @@ def _result(status: int, out: str, err: str) -> Timing:
     try:
         answer = json.loads(out.splitlines()[-1])
         if "error" not in answer:
-            return Timing(answer["seconds"], answer["joules"])
-    except (IndexError, KeyError, ValueError):
+            return Timing(**answer)
+    except (IndexError, TypeError, ValueError):
         last = (err.strip().splitlines() or ["it says nothing"])[-1]
         raise VerifyError("the measuring process ended with status {}: {}".format(status, last)) from None
     kind = MissingDependency if answer["missing"] else VerifyError
@@ -108,8 +115,7 @@ def _search_path() -> str:
 def main(arguments: List[str]) -> int:
     """Measures as asked and prints the result; returns the exit status."""
     try:
-        timing = Measurement(**json.loads(arguments[0])).in_process()
-        answer: Dict[str, Any] = {"seconds": timing.seconds, "joules": timing.joules}
+        answer: Dict[str, Any] = dict(Measurement(**json.loads(arguments[0])).in_process()._asdict())
     except DarkpruneError as error:
         missing = isinstance(error, MissingDependency)
         answer = {"error": error.message, "where": error.where, "hint": error.hint, "missing": missing}

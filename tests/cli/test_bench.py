@@ -2,10 +2,12 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
 import small_nets
+from darkprune.backends.clock import Clock
 from darkprune.cli import bench
 from darkprune.cli.main import main
 from small_nets import HEAD, cfg, conv
@@ -18,6 +20,7 @@ QUICK = ["--repeats", "1", "--threads", "1"]
 def folder(tmp_path, monkeypatch):
     """The current folder, with the pairs small and large."""
     monkeypatch.chdir(str(tmp_path))
+    monkeypatch.setattr(bench, "Clock", partial(Clock, duration=0.05))
     small_nets.write(tmp_path, cfg(conv(4, stride=2), HEAD), "small")
     small_nets.write(tmp_path, cfg(conv(32), conv(32), HEAD), "large")
     return tmp_path
@@ -36,6 +39,7 @@ def test_json(folder, capsys):
     for run in answer["runs"]:
         assert 0 < run["min_ms"] == run["median_ms"] == run["max_ms"]  # of one process
         assert run["fps"] == pytest.approx(1000 / run["median_ms"]) and run["passes"] >= 1
+        assert run["cpu_ms"] > 0
     small, large = answer["runs"]
     assert small["speedup"] == 1 and large["speedup"] == pytest.approx(small["median_ms"] / large["median_ms"])
     first = answer["models"][0]
@@ -56,8 +60,8 @@ def test_text(folder, capsys):
     assert lines[0].split() == ["model", "parameters", "MACs", "weights", "bytes", "BFLOPs"]
     assert re.match(r"small +149 +8,192 +616 +0\.000$", lines[1]) and re.match(r"large +10,501 +2,621,440 ", lines[2])
     assert re.search(r", \d+ cores; 1 threads; median of 1 processes$", lines[4])
-    assert lines[5].split()[:8] == ["runner", "model", "median", "ms", "min", "max", "FPS", "speed"]
-    assert re.match(r"numpy   small( +\d+\.\d\d){4} +1\.00x", lines[6])
+    assert lines[5].split()[:10] == "runner model median ms min max FPS speed CPU ms".split()
+    assert re.match(r"numpy   small( +\d+\.\d\d){4} +1\.00x +\d+\.\d\d", lines[6])
     assert re.match(r"numpy   large( +\d+\.\d\d){4} +0\.\d\dx", lines[7])
     assert lines[8].startswith("energy: ") and err == ""
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 import pytest
 
@@ -39,7 +40,7 @@ class Scripted:
 
 
 def timing(*milliseconds, joules=None):
-    return Timing([value / 1e3 for value in milliseconds], joules)
+    return Timing([value / 1e3 for value in milliseconds], min(milliseconds) / 2e3, joules)
 
 
 def test_processes_take_turns_and_rounds_are_compared_with_each_other():
@@ -53,6 +54,7 @@ def test_processes_take_turns_and_rounds_are_compared_with_each_other():
     assert first[:2] == (0, "numpy") and second[:2] == (1, "numpy")
     assert first[2:5] == pytest.approx((20, 11, 40)) and first.processes == 3 and first.passes == 7
     assert second[2:5] == pytest.approx((10, 5, 16)) and second.passes == 5
+    assert first.cpu_ms == pytest.approx(10) and second.cpu_ms == pytest.approx(5)
     assert first.speedup == 1 and second.speedup == pytest.approx(2.2)  # of 2.2, 2 and 2.5
     assert first.joules is None and second.joules == pytest.approx(1.5)  # of 2 and 1 per image
 
@@ -87,6 +89,11 @@ def test_the_clock():
     assert clock.time(run) == pytest.approx([0.4, 0.4, 0.4]) and len(calls) == 5
     assert Clock(warm=0, least=4, duration=0, timer=lambda: now[0]).time(run) == pytest.approx([0.4] * 4)
     assert len(Clock(warm=0, most=2, timer=lambda: now[0]).time(run)) == 2
+    burnt = Clock(warm=0, least=2, duration=0)
+    slept = Clock(warm=0, duration=0)
+    burnt.time(lambda: sum(range(300000)))
+    slept.time(lambda: time.sleep(0.05))
+    assert burnt.cpu > 1e-3 and slept.cpu < 0.03
     assert Clock.from_dict(clock.as_dict()).as_dict() == clock.as_dict()
 
 
@@ -96,6 +103,7 @@ def test_more_work_takes_longer_in_every_runner(tmp_path, runner):
     small = measurement(tmp_path, SMALL, "small", runner).in_fresh_process()
     large = measurement(tmp_path, LARGE, "large", runner).in_fresh_process()
     assert 1 <= len(small.seconds) <= 3 and min(large.seconds) > 2 * min(small.seconds) > 0
+    assert 0 < small.cpu < large.cpu
 
 
 def test_another_size_and_number_of_threads_reach_the_process(tmp_path, monkeypatch):

@@ -129,9 +129,9 @@ def test_power_is_looked_at_in_between(monkeypatch):
         return 1.5
 
     meter = PowerMeter([Rail("VDD_IN", watts)])
-    meter.start()
     begin = energy.time.perf_counter()
-    while len(seen) < 10 and energy.time.perf_counter() - begin < 10:
+    meter.start()
+    while len(seen) < 10 and energy.time.perf_counter() - begin < 60:
         energy.time.sleep(0.002)
     found, spent = meter.stop(), energy.time.perf_counter() - begin
-    assert len(seen) >= 10 and 0 < found <= 1.5 * spent * 1.5
+    assert len(seen) >= 10 and 0 < found <= 1.5 * spent
