@@ -45,7 +45,7 @@ def page(rows):
     for model in sorted({row["model"] for row in rows}):
         found = [row["ap50"] for row in rows if row["model"] == model]
         spreads.append("{:.2f} ({}, {} runners)".format(100 * (max(found) - min(found)), model, len(found)))
-    text += "\nThe runners' AP50 lie within these points: {}.\n".format(", ".join(spreads))
+    text += "\nThe runners' AP50 lie within so many points: {}.\n".format(", ".join(spreads))
     text += WHY + "\n## Darknet's map, by us and by Darknet\n\n" + JUDGE + "\n"
     body = []
     for row in rows:
@@ -64,10 +64,10 @@ def _row(row):
 
 
 WHY = """
-AP50 is COCO's: the mean over the classes that occur in these images. Darknet's map is the mean over all 80 classes, of
-which those that do not occur count as 0; so it is lower on few images. Both count detections from a score of 0.005,
-after Darknet's suppression (`nms_kind` of the cfg, `-nms .45`). The runners differ in the epsilon of their batch norm.
-128 images are few: these numbers compare runners, they do not rank models.
+Accuracies are in percent. AP50 is COCO's: the mean over the classes that occur in these images. Darknet's map is the
+mean over all 80 classes, of which those that do not occur count as 0; so it is lower on few images. Both count
+detections from a score of 0.005, after Darknet's suppression (`nms_kind` of the cfg, `-nms .45`). The runners differ in
+the epsilon of their batch norm. 128 images are few: these numbers compare runners, they do not rank models.
 """
 JUDGE = """AlexeyAB's numbers were recorded once, on the images saved as PNG, since its JPEG decoder rounds differently.
 """

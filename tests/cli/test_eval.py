@@ -129,10 +129,9 @@ def test_overlapping_cells_are_suppressed(folder, capsys):
     assert report(argv + ["--nms", "0"], capsys)["detections"] == 12
 
 
-@pytest.mark.parametrize("runner", ["opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["torch", "opencv", "darknet"])
 def test_runners(folder, capsys, runner):
-    if runner == "darknet":
-        need.libdarknet()
+    need.runner(runner)
     found = report(EVAL[:-1] + [runner, "--no-coco"], capsys)
     assert (found["map"], found["tp"], found["fp"], found["runner"]) == (0.75, 2, 4, runner)
 
@@ -200,11 +199,10 @@ def classifier(folder):
     return folder
 
 
-@pytest.mark.parametrize("runner", ["numpy", "opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["numpy", "torch", "opencv", "darknet"])
 def test_classifier(classifier, capsys, runner):
     """The second image is green; of red and blue, equally dark, red comes first: so it is right among two."""
-    if runner == "darknet":
-        need.libdarknet()
+    need.runner(runner)
     found = report(EVAL[:-1] + [runner], capsys)
     assert (found["top1"], found["top5"], found["top"], found["topk"], found["images"]) == (0.75, 1, 2, 1, 4)
     assert output(EVAL, capsys).out == " top 1: 0.750000, top 5: 1.000000, top 2: 1.000000; 4 images\n"
