@@ -1,14 +1,15 @@
 """COCO's average precision, by the library faster-coco-eval, from truths and detections in image pixels.
 
 Source of the rules: COCO's own evaluation (pycocotools, cocoeval.py), which the library reimplements: at most 100
-detections per image, 101 recall points, IoU thresholds 0.50, 0.55 ... 0.95; classes without truths do not count.
+detections of a class per image, 101 recall points, IoU thresholds 0.50, 0.55 ... 0.95; classes without truths do not
+count.
 """
 
 import json
 import os
 import re
 from collections import OrderedDict
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -32,6 +33,11 @@ CocoResult = NamedTuple(
     ],
 )
 
+_Columns = NamedTuple(
+    "_Columns", [("images", np.ndarray), ("classes", np.ndarray), ("scores", np.ndarray), ("boxes", np.ndarray)]
+)
+MOST = 100  # detections of a class in an image that count
+
 # COCO numbers its 80 classes with gaps; Darknet writes results so where the .data file says eval=coco.
 COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
 
@@ -52,38 +58,69 @@ def evaluate(
 ) -> CocoResult:
     """COCO's AP over all images. Raises MissingDependency.
 
+    Classes are handed to the library one by one, and of the detections of a class no more in an image than count, so
+    that a net that sees a thousand things in every image does not need a thousand times the memory.
+
     Args:
         sizes: (width, height) of each image.
         truths, found: what is in each image, and what was detected.
     """
     coco = library()
-    ids = list(range(1, len(sizes) + 1))
-    numbers = list(range(1, classes + 1))
-    annotations = results(ids, truths, numbers)
-    for number, annotation in enumerate(annotations, 1):
-        _, _, width, height = annotation["bbox"]
-        annotation.update(id=number, iscrowd=0, area=width * height)
-    entries = results(ids, found, numbers)
-    reference = _set(coco, sizes, annotations, numbers)
-    # releases before 1.8 cannot load an empty list
-    answers = reference.loadRes(entries) if entries else _set(coco, sizes, [], numbers)
-    run = coco.COCOeval_faster(reference, answers, "bbox")
-    run.evaluate()
-    run.accumulate()
-    precision = np.array(run.eval["precision"])[:, :, :, 0, -1]  # [threshold, recall, class]; -1 without truths
+    real, seen = _joined(truths), _joined(found)
     per_class: List[Any] = []
     for number in range(classes):
-        mine = precision[:, :, number]
-        per_class.append((float(mine[0].mean()), float(mine.mean())) if (mine >= 0).all() else None)
+        mine = real.of_class(number)
+        per_class.append(_precision(coco, sizes, mine, seen.of_class(number, MOST)) if len(mine.images) else None)
     known = [pair for pair in per_class if pair is not None]
     mean = np.mean(known, axis=0) if known else [float("nan")] * 2
     return CocoResult(float(mean[0]), float(mean[1]), per_class)
 
 
-def _set(coco: Any, sizes: Sequence[Sequence[int]], annotations: List[Dict[str, Any]], numbers: List[int]) -> Any:
-    images = [{"id": number, "width": size[0], "height": size[1]} for number, size in enumerate(sizes, 1)]
-    categories = [{"id": number, "name": str(number)} for number in numbers]
-    return coco.COCO({"images": images, "annotations": annotations, "categories": categories})
+class _All(_Columns):
+    """Boxes of all images: by image, the best score first."""
+
+    __slots__ = ()
+
+    def of_class(self, number: int, most: Optional[int] = None) -> "_All":
+        """Those of one class, at most so many in an image."""
+        chosen = np.flatnonzero(self.classes == number)
+        if most is not None:
+            images = self.images[chosen]
+            chosen = chosen[np.arange(len(images)) - np.searchsorted(images, images) < most]
+        return _All(*[column[chosen] for column in self])
+
+
+def _precision(coco: Any, sizes: Sequence[Sequence[int]], real: _All, seen: _All) -> Tuple[float, float]:
+    """(ap50, ap) of one class, of which there are truths."""
+    images = [
+        {"id": number, "width": sizes[number - 1][0], "height": sizes[number - 1][1]}
+        for number in np.union1d(real.images, seen.images).tolist()
+    ]
+    sides = [
+        coco.COCO({"images": images, "annotations": _annotations(which), "categories": [{"id": 1, "name": "1"}]})
+        for which in (real, seen)
+    ]
+    run = coco.COCOeval_faster(sides[0], sides[1], "bbox")
+    run.evaluate()
+    run.accumulate()
+    precision = np.array(run.eval["precision"])[:, :, 0, 0, -1]  # [threshold, recall]
+    return float(precision[0].mean()), float(precision.mean())
+
+
+def _annotations(which: _All) -> List[Dict[str, Any]]:
+    rows = zip(which.images.tolist(), which.scores.tolist(), which.boxes.tolist())
+    found: List[Dict[str, Any]] = []
+    for number, (image, score, box) in enumerate(rows, 1):
+        found.append({"id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "score": score})
+        found[-1].update(bbox=box, area=box[2] * box[3])
+    return found
+
+
+def _joined(images: Sequence[Boxes]) -> _All:
+    numbers = np.repeat(np.arange(1, len(images) + 1), [len(boxes.classes) for boxes in images])
+    columns = [np.concatenate([boxes[n] for boxes in images]) if images else np.zeros(0) for n in range(3)]
+    order = np.lexsort((-columns[1], numbers))
+    return _All(numbers[order], *[column[order] for column in columns])
 
 
 def results(
