@@ -109,7 +109,7 @@ def _order(row):
     return row["model"], row["share"], row["scope"], (("",) + MODES).index(row["mode"])
 
 
-WORDS = """AP50 is in percent. The predicted damage is what `prune` says beforehand; from 0.5 on it refuses without
+WORDS = """AP50 is in percent. The predicted damage is what `prune` says beforehand; from 0.75 on it refuses without
 `--force`. In these nets `exact` and `bias` come to the same: what removed channels emit meets no padded layer but
 depthwise ones. 128 images are few; differences of a point may be chance.
 """
