@@ -9,6 +9,9 @@ have their new ones. n - 1 is what Darknet's training divides by. Sums are in fl
 Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979), so that the size
 of the batches makes no difference.
 
+The other way, each batch normalised by its own statistics and these averaged, is not better and depends on the batches:
+Yolo-Fastest 1.1 pruned by 10 % has AP50 13.3 by this way, 13.4 by that one with batches of 64 images, 12.6 with 16.
+
 A channel that has one value everywhere, as the constant channels that pruning leaves, keeps its statistics.
 """
 
