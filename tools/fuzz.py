@@ -23,7 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
 
 from darkprune.backends.darknet_ import find_library  # noqa: E402
-from darkprune.backends.opencv_ import _import_cv2  # noqa: E402
+from darkprune.backends.opencv_ import import_cv2  # noqa: E402
 from darkprune.errors import MissingDependency  # noqa: E402
 from random_checks import Checker, draw, failure_of, kept_cases  # noqa: E402
 from random_layers import Choices  # noqa: E402
@@ -50,7 +50,7 @@ def present(words):
     found = []
     for word in [w for w in words.split(",") if w]:
         try:
-            {"opencv": _import_cv2, "darknet": find_library}[word]()
+            {"opencv": import_cv2, "darknet": find_library}[word]()
             found.append(word)
         except MissingDependency as error:
             print("{} is not there: {}".format(word, error.message))
