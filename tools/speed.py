@@ -47,7 +47,8 @@ multiples of 1, 8 or 16.
 
 FPS: one image at a time, the forward pass alone, threads: {threads}; from the median of {rounds} fresh processes. All
 pairs take turns in each round, and a speed-up is the median of the rounds' ratios to the original. OpenCV {opencv} runs
-with fusion and Winograd's algorithm on; Darknet is the original's CPU build, Debian's package.
+with fusion and Winograd's algorithm on, after a pass to warm up; Darknet is the original's CPU build, Debian's package,
+without one.
 
 """
 SEED = """
