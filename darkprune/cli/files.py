@@ -81,7 +81,8 @@ class _Filled:
         numbers = [slot for slot in slots if slot.kind == CFG]
         self.most_pairs = len(numbers)
         self.least_pairs = sum(slot.required for slot in numbers)
-        if any(slot.kind == PAIR for slot in slots):
+        self.any_pairs = any(slot.kind == PAIR for slot in slots)
+        if self.any_pairs:
             self.most_pairs, self.least_pairs = 1 << 16, 1
         self.weights_required = any(slot.kind in (WEIGHTS, PAIR) and slot.required for slot in slots)
 
@@ -127,7 +128,10 @@ class _Filled:
         mine = [file for file in files if file.kind in (CFG, WEIGHTS, PAIR)]
         pairs = _in_order(mine) or _matched(mine)
         if len(pairs) > self.most_pairs:
-            raise self._unwanted(mine[-1])
+            first = pairs[self.most_pairs]
+            raise self._unwanted(File(first.cfg, CFG) if first.cfg else File(str(first.weights), WEIGHTS))
+        if self.any_pairs:
+            _require_all_or_none(pairs)
         if len(pairs) < self.least_pairs:
             raise UsageError("CFG and WEIGHTS are missing", hint="use " + self.usage)
         for pair in pairs:
@@ -251,6 +255,17 @@ def _matched(files: List[File]) -> List[Pair]:
         order.setdefault(file.path + (".cfg" if file.kind == PAIR else ""), index)
     pairs = cfgs + [Pair(None, path) for path in weights]
     return sorted(pairs, key=lambda pair: min(order[path] for path in (pair.cfg, pair.weights) if path in order))
+
+
+def _require_all_or_none(pairs: List[Pair]) -> None:
+    """Raises UsageError where weights were given for some of the named cfgs only: those meant for the others were
+    forgotten, or the same weights are meant again."""
+    cfgs = [pair for pair in pairs if pair.cfg and not pair.named]
+    without = [pair for pair in cfgs if pair.weights is None]
+    if without and len(without) < len(cfgs):
+        cause = "no weights were given for this cfg, and some for another"
+        hint = "give CFG WEIGHTS for each, or only the cfgs, whose weights are looked for beside them"
+        raise UsageError(cause, place(str(without[0].cfg)), hint)
 
 
 def _equal(weights: str, cfg: str) -> bool:

@@ -57,6 +57,10 @@ DETECT = ("CFG WEIGHTS IMAGE*", "--names", "--data")
 USE = "hint: use darkprune demo CFG WEIGHTS"
 VERIFY = ("CFG WEIGHTS [CFG2] [WEIGHTS2]", "--plan", "--image")
 BENCH = ("PAIR+",)
+ONE_WEIGHTS = (
+    ": error: no weights were given for this cfg, and some for another\n"
+    "hint: give CFG WEIGHTS for each, or only the cfgs, whose weights are looked for beside them"
+)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +103,18 @@ BENCH = ("PAIR+",)
             "net.cfg net.weights other.cfg other_last.weights",
             "-- net.cfg net.weights other.cfg other_last.weights",
             "",
+        ),
+        (
+            BENCH,
+            "other.cfg net.cfg",
+            "-- other.cfg other_best.weights net.cfg net.weights",
+            "other_best.weights net.weights",
+        ),
+        (
+            BENCH,
+            "other.cfg other_best.weights other_last.weights",
+            "-- other.cfg other_best.weights other.cfg other_last.weights",
+            "other.cfg",
         ),
         (BENCH, "other net", "-- other.cfg other_best.weights net.cfg net.weights", "other_best.weights net.weights"),
         (("DATA",), "obj.data", "-- obj.data", ""),
@@ -158,6 +174,17 @@ def test_the_plan_of_a_second_pair_is_found(folder):
         (PRUNE, "net.cfg net.weights other.cfg", "other.cfg: error: one cfg too many\n" + USE),
         (PRUNE, "net.cfg net.weights dog.jpg", "dog.jpg: error: one image too many\n" + USE),
         (PRUNE, "net.cfg net.cfg", "net.cfg: error: one cfg too many\n" + USE),
+        (PRUNE, "net.cfg other.cfg net.weights", "other.cfg: error: one cfg too many\n" + USE),
+        (DETECT, "net.cfg other.cfg net.weights dog.jpg", "other.cfg: error: one cfg too many\n" + USE + " IMAGE"),
+        (PRUNE, "net other", "other.cfg: error: one cfg too many\n" + USE),
+        (PRUNE, "net.cfg net.weights other_best.weights", "other_best.weights: error: one weights too many\n" + USE),
+        (
+            VERIFY,
+            "net.cfg other.cfg alone.cfg net.weights",
+            "alone.cfg: error: one cfg too many\n" + USE + " CFG2 WEIGHTS2",
+        ),
+        (BENCH, "net.cfg net.cfg net.weights", "net.cfg" + ONE_WEIGHTS),
+        (BENCH, "net.cfg alone.cfg other.cfg other_best.weights", "net.cfg" + ONE_WEIGHTS),
         (PRUNE, "net.cfg net.weights absent.cfg", "absent.cfg: error: no such file\n" + USE),
         (PRUNE, "net.cfg net.weights strange", "strange: error: nothing that this command takes\n" + USE),
         (("CFG WEIGHTS IMAGE+",), "net.cfg net.weights absent", "absent: error: no such file\n" + USE + " IMAGE"),
