@@ -99,15 +99,28 @@ def _models(arguments: argparse.Namespace) -> List[Model]:
     if len(paths) % 2:
         raise UsageError("every cfg needs its weights", place(paths[-1]), "use CFG WEIGHTS [CFG WEIGHTS]...")
     pairs = list(zip(paths[::2], paths[1::2]))
-    stems = [os.path.splitext(os.path.basename(weights))[0] for _, weights in pairs]
-    names = stems if len(set(stems)) == len(stems) else [os.path.splitext(weights)[0] for _, weights in pairs]
     models = []
-    for name, (cfg, weights) in zip(names, pairs):
+    for name, (cfg, weights) in zip(_names([weights for _, weights in pairs]), pairs):
         net = load(cfg, weights, arguments.dialect)
         if arguments.width is not None or arguments.height is not None:
             net = resize(net, arguments.width, arguments.height)
         models.append(Model(name, cfg, weights, cost(net), net.notices))
     return models
+
+
+def _names(paths: List[str]) -> List[str]:
+    """What each pair is called, after its weights: the stem, or the path where stems repeat; -2, -3... if that does."""
+    stems = [os.path.splitext(os.path.basename(path))[0] for path in paths]
+    if len(set(stems)) < len(stems):
+        stems = [os.path.splitext(path)[0] for path in paths]
+    names: List[str] = []
+    for stem in stems:
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = "{}-{}".format(stem, number)
+        names.append(name)
+    return names
 
 
 def _measurements(

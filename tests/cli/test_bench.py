@@ -91,6 +91,15 @@ def test_models_of_one_name_are_told_apart(folder, capsys):
     assert [model["model"] for model in json.loads(out)["models"]] == ["small", "old/small"]
 
 
+def test_pairs_that_are_the_same_are_told_apart(folder, capsys):
+    argv = PAIRS + PAIRS[1:3] + PAIRS[1:3] + ["--runners", "numpy"]
+    answer = json.loads(output(argv + QUICK + ["--json"], capsys).out)
+    for part in ("models", "runs"):
+        assert [one["model"] for one in answer[part]] == ["small", "large", "small-2", "small-3"]
+    taken = ["a/x-2.weights", "a/x.weights", "a/x.weights", "a/x-2.weights"]
+    assert bench._names(taken) == ["a/x-2", "a/x", "a/x-3", "a/x-2-2"]
+
+
 def test_refusals(folder, capsys):
     def refusal(*more):
         return output(PAIRS + list(more), capsys, 2).err
@@ -104,5 +113,8 @@ def test_refusals(folder, capsys):
 
 
 def test_a_cfg_without_weights(folder, capsys):
-    (folder / "large.weights").unlink()
-    assert "large" in output(PAIRS[:4], capsys, 2).err
+    """Neither is large.weights taken, which stands beside it: both pairs were to be named, it seems."""
+    assert output(PAIRS[:4], capsys, 2).err == (
+        "large.cfg: error: no weights were given for this cfg, and some for another\n"
+        "hint: give CFG WEIGHTS for each, or only the cfgs, whose weights are looked for beside them\n"
+    )
