@@ -14,7 +14,7 @@ from darkprune.cli.common import add_common, grouped, notice_texts, print_json, 
 from darkprune.darknet.pair import PairWriter
 from darkprune.data import image_list
 from darkprune.detect.image_file import read_image
-from darkprune.detect.preprocess import prepare
+from darkprune.detect.preprocess import prepare, require_image_input
 from darkprune.edit.recalibrate import RUNNERS, Recalibrated, recalibrate, require_statistics
 from darkprune.edit.resize import resize
 from darkprune.errors import UsageError
@@ -57,9 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     size = net
     if arguments.width is not None or arguments.height is not None:
         size = resize(net, arguments.width, arguments.height)
-    inputs = [arguments.cfg, arguments.weights]
-    PairWriter(arguments.output, inputs, arguments.overwrite, stale=[PLAN_SUFFIX])  # its checks, before minutes of work
+    require_image_input(size)
     files = image_list.read(arguments.images)
+    inputs = [arguments.cfg, arguments.weights, arguments.images] + files
+    PairWriter(arguments.output, inputs, arguments.overwrite, stale=[PLAN_SUFFIX])  # its checks, before minutes of work
     images = batches(size, files, arguments.batch, arguments.letter_box)
     made = recalibrate(net, images, len(files), size, arguments.runner, progress("layers"))
     save(made.net, arguments.output, arguments.overwrite, None, inputs)

@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends.model import Model
-from darkprune.detect.preprocess import centre, prepare
+from darkprune.detect.preprocess import centre, prepare, require_image_input
 from darkprune.errors import Unsupported, UsageError, place
 from darkprune.graph.net import Net, heads
 
@@ -22,7 +22,8 @@ class Classifier(object):
     Attributes:
         classes: how many. seconds: what the runner took for the last batch.
 
-    Raises UsageError for a net with detection heads or several outputs, Unsupported for a tree of classes.
+    Raises UsageError for a net with detection heads or several outputs, or that takes no image; Unsupported for a tree
+    of classes.
     """
 
     def __init__(self, model: Model, letterbox: bool = False) -> None:
@@ -30,10 +31,7 @@ class Classifier(object):
         if any(layer.op.detector for layer in net.layers):
             hint = "darkprune detect takes nets that find objects"
             raise UsageError("the net has a detection head, which names no whole image", place(net.document.path), hint)
-        shape = net.input.shape
-        if not shape.c:
-            cause = "the net takes {} flat values, not an image".format(shape.outputs)
-            raise UsageError(cause, net.config.place(), "darkprune classify takes nets with a width and height")
+        require_image_input(net)
         self.model = model
         self.letterbox = letterbox
         self.layer = class_scores(net)

@@ -9,7 +9,7 @@ from darkprune.backends.model import Model
 from darkprune.darknet import values
 from darkprune.detect.decode import class_count, decode, detection_heads
 from darkprune.detect.nms import suppress
-from darkprune.detect.preprocess import Fit, prepare
+from darkprune.detect.preprocess import Fit, prepare, require_image_input
 from darkprune.errors import UsageError
 from darkprune.ops.heads import Candidates
 
@@ -36,7 +36,7 @@ class Detector(object):
     Attributes:
         classes: how many. seconds: what the runner took for the last batch.
 
-    Raises UsageError for a threshold that is not in 0..1, and what `detection_heads` raises.
+    Raises UsageError for a threshold that is not in 0..1, and what `detection_heads` and `require_image_input` raise.
     """
 
     def __init__(self, model: Model, threshold: float = THRESHOLD, nms: float = NMS, letterbox: bool = False) -> None:
@@ -47,6 +47,7 @@ class Detector(object):
         self.threshold, self.nms = threshold, nms
         self.letterbox = letterbox or bool(values.atoi(model.net.config.text("letter_box") or "0"))
         self.classes = class_count(model.net)
+        require_image_input(model.net)
         last = detection_heads(model.net)[-1]
         self._suppression = last.op.suppression(last)
         self.seconds = 0.0

@@ -6,6 +6,10 @@ import numpy as np
 
 from darkprune.detect.image_file import MOST_PIXELS, read_image
 from darkprune.errors import UsageError
+from darkprune.graph.net import Net
+
+_CHANNELS = "the net takes {} channels, an image has 1 or 3"
+_CHANNELS_HINT = "channels in [net] says what the net was made for"
 
 _Fit = NamedTuple(
     "_Fit",
@@ -36,6 +40,16 @@ class Fit(_Fit):
         return boxes * (self.width, self.height, self.width, self.height)
 
 
+def require_image_input(net: Net) -> None:
+    """Raises UsageError for a net that takes no image: flat values, or other than 1 or 3 channels."""
+    shape = net.input.shape
+    if not shape.c:
+        cause = "the net takes {} flat values, not an image".format(shape.outputs)
+        raise UsageError(cause, net.config.place(), "images need a net with a width and height")
+    if shape.c not in (1, 3):
+        raise UsageError(_CHANNELS.format(shape.c), net.config.place("channels"), _CHANNELS_HINT)
+
+
 def prepare(
     pixels: np.ndarray, width: int, height: int, channels: int = 3, letterbox: bool = False
 ) -> Tuple[np.ndarray, Fit]:
@@ -51,8 +65,7 @@ def prepare(
         channels.
     """
     if channels not in (1, 3):
-        hint = "channels in [net] says what the net was made for"
-        raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels), hint=hint)
+        raise UsageError(_CHANNELS.format(channels), hint=_CHANNELS_HINT)
     if channels == 1:
         pixels = grey(pixels)
     rows, columns = pixels.shape[:2]
@@ -82,7 +95,7 @@ def centre(pixels: np.ndarray, width: int, height: int, channels: int = 3) -> np
         so narrow that scaling it makes it huge.
     """
     if channels not in (1, 3):
-        raise UsageError("the net takes {} channels, an image has 1 or 3".format(channels))
+        raise UsageError(_CHANNELS.format(channels), hint=_CHANNELS_HINT)
     rows, columns = pixels.shape[:2]
     across, down = columns * width // min(rows, columns), rows * width // min(rows, columns)
     if across * down > MOST_PIXELS:

@@ -158,10 +158,21 @@ def a_strip(folder):
     "net.cfg:1: error: the net takes 7 flat values, not an image\n"
     "    1 | [net]\n"
     "      | ^^^^^\n"
-    "hint: darkprune classify takes nets with a width and height\n"
+    "hint: images need a net with a width and height\n"
 )
 def flat_values(folder):
     write(folder, section("net", inputs=7) + section("connected", output=3, activation="linear") + section("softmax"))
+    return CLASSIFY
+
+
+@case(
+    "net.cfg:4: error: the net takes 4 channels, an image has 1 or 3\n    4 | channels=4\n      |          ^\n"
+    "hint: channels in [net] says what the net was made for\n"
+)
+def four_channels(folder):
+    """Said before any image is read."""
+    write(folder, cfg(*(BODY + END)).replace("channels=3", "channels=4"))
+    (folder / CLASSIFY[3]).write_bytes(b"no image")
     return CLASSIFY
 
 

@@ -316,10 +316,13 @@ def labels_over_the_list(folder):
 
 
 @case(
-    "error: the net takes 4 channels, an image has 1 or 3\nhint: channels in [net] says what the net was made for\n"
+    "net.cfg:4: error: the net takes 4 channels, an image has 1 or 3\n    4 | channels=4\n      |          ^\n"
+    "hint: channels in [net] says what the net was made for\n"
 )
 def four_channels(folder):
+    """Said before any image is read."""
     write(folder, NET.replace("channels=3", "channels=4"), dead=0.0)
+    (folder / "a.png").write_bytes(b"no image")
     return DETECT
 
 

@@ -106,6 +106,30 @@ def test_an_image_that_cannot_be_read(folder, capsys):
     assert refusal(folder, capsys, "images").startswith("images/3.png: error: cannot read the image")
 
 
+def test_the_images_are_inputs(folder, capsys):
+    (folder / "list.txt").rename(folder / "out.cfg")
+    assert refusal(folder, capsys, "out.cfg", "--overwrite") == (
+        "out.cfg: error: the output would replace the input out.cfg\n"
+        "hint: choose another name; inputs are never overwritten\n"
+    )
+    (folder / "out.cfg").unlink()
+    (folder / "images" / "0.png").rename(folder / "out.weights")
+    (folder / "list.txt").write_text("images/1.png\nout.weights\n", "ascii")
+    assert refusal(folder, capsys, "list.txt", "--overwrite") == (
+        "out.weights: error: the output would replace the input out.weights\n"
+        "hint: choose another name; inputs are never overwritten\n"
+    )
+
+
+def test_a_net_of_four_channels(folder, capsys):
+    small_nets.write(folder, DETECTOR.replace("channels=3", "channels=4"))
+    (folder / "images" / "0.png").write_bytes(b"no image")
+    assert refusal(folder, capsys, "images") == (
+        "net.cfg:7: error: the net takes 4 channels, an image has 1 or 3\n    7 | channels=4\n      |          ^\n"
+        "hint: channels in [net] says what the net was made for\n"
+    )
+
+
 def test_a_batch_of_nothing(folder, capsys):
     assert refusal(folder, capsys, "images", "--batch", "0") == (
         "error: --batch 0 is no number of images\nhint: use 1 or more\n"

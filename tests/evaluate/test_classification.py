@@ -51,7 +51,9 @@ def test_channels():
     assert grey.shape == (1, 2, 2) and grey.dtype == np.float32 and shown(grey) == [[0, 1], [10, 11]]
     with pytest.raises(UsageError) as caught:
         centre(image(2, 2), 2, 2, 4)
-    assert str(caught.value) == "error: the net takes 4 channels, an image has 1 or 3"
+    assert str(caught.value) == (
+        "error: the net takes 4 channels, an image has 1 or 3\nhint: channels in [net] says what the net was made for"
+    )
 
 
 def test_too_narrow():
