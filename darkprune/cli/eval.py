@@ -7,21 +7,25 @@ where the library faster-coco-eval is installed. A classifier gets its top-1 and
 import argparse
 from collections import OrderedDict
 from contextlib import closing
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from darkprune.backends.model import Model
 from darkprune.backends.registry import RUNNERS
 from darkprune.cli.common import add_common, notice_texts, print_json, progress, warn, write
 from darkprune.cli.running import open_model
 from darkprune.darknet.pair import require_writable, write_file
-from darkprune.data.data_file import DataFile
+from darkprune.data import labels
+from darkprune.data.data_file import SPLITS, DataFile
 from darkprune.data.data_set import DetectionSet, read_detection
 from darkprune.data.problems import Problems
+from darkprune.edit.resize import resize
 from darkprune.errors import MissingDependency, Notice, UsageError, place
 from darkprune.evaluate import coco
 from darkprune.evaluate.classification import evaluate_classifier, read_data
-from darkprune.evaluate.darknet_map import darknet_lines, precision_recall_f1, total
-from darkprune.evaluate.detector import Evaluation, check_classes, evaluate_detector, read_difficult
+from darkprune.evaluate.darknet_map import darknet_lines, precision_recall_f1, require_points, total
+from darkprune.evaluate.detector import Evaluation, check_classes, evaluate_detector, find_difficult, read_difficult
+from darkprune.graph.build import load
+from darkprune.graph.net import Net
 
 DARKNET_BATCH = 8
 
@@ -31,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("--data", metavar="DATA", required=True, help="the .data file")
-    parser.add_argument("--split", metavar="KEY", default="valid", help="valid or train (default: %(default)s)")
+    parser.add_argument("--split", choices=SPLITS, default="valid", help="the list of images (default: %(default)s)")
     parser.add_argument("--runner", choices=RUNNERS, help="what runs the net (default: the fastest that is installed)")
     parser.add_argument(
         "--points",
@@ -68,10 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     _check(arguments)
     data = DataFile.read(arguments.data)
-    with closing(open_model(arguments)) as model:
-        notices = list(model.net.notices) + data.notices
-        measure = _detector if any(layer.op.detector for layer in model.net.layers) else _classifier
-        report, text = measure(arguments, data, model, notices)
+    net, notices = load(arguments.cfg, None, arguments.dialect), list(data.notices)
+    if arguments.width is not None or arguments.height is not None:
+        net = resize(net, arguments.width, arguments.height)
+    measure = _detector if any(layer.op.detector for layer in net.layers) else _classifier
+    report, text = measure(arguments, data, net, notices)
     if arguments.json:
         print_json(OrderedDict(report, warnings=notice_texts(notices)))
     else:
@@ -86,48 +91,63 @@ def _check(arguments: argparse.Namespace) -> None:
     for name, value in (("iou-thresh", arguments.iou_thresh), ("thresh", arguments.thresh), ("nms", arguments.nms)):
         if not 0 <= value <= 1:
             raise UsageError("--{} {} is not from 0 to 1".format(name, value), hint="see darkprune eval --help")
-    if arguments.coco_results:
-        inputs = [arguments.cfg, arguments.weights, arguments.data]
-        require_writable(arguments.coco_results, inputs, arguments.overwrite)
+    require_points(arguments.points)
 
 
-def _detector(arguments: argparse.Namespace, data: DataFile, model: Model, notices: List[Notice]) -> Any:
-    """The report for --json, and the text."""
+def _detector(arguments: argparse.Namespace, data: DataFile, net: Net, notices: List[Notice]) -> Any:
+    """The report for --json, and the text; `notices` grows."""
     problems = Problems()
     examples = read_detection(data, arguments.split, problems)
-    check_classes(model.net, data, examples.names)
-    difficult = read_difficult(data, len(examples.images))
+    check_classes(net, data, examples.names)
+    excused = find_difficult(data, len(examples.images))
+    difficult = None if excused is None else read_difficult(excused, len(examples.names))
     notices += problems.settle(arguments.ignore_problems)
-    with_coco = not arguments.no_coco
-    try:
-        if with_coco:
-            coco.library()
-    except MissingDependency as error:
-        with_coco = False
-        notices.append(Notice(error.message, hint=error.hint))
-    result = evaluate_detector(
-        model,
-        examples,
-        difficult,
-        points=arguments.points,
-        iou_threshold=arguments.iou_thresh,
-        confidence=arguments.thresh,
-        nms=arguments.nms,
-        letterbox=arguments.letter_box,
-        batch=_batch(arguments, model),
-        with_coco=with_coco,
-        progress=progress("images", "image"),
-    )
+    inputs = _inputs(arguments, data, examples.images, excused or [])
+    if arguments.coco_results:
+        require_writable(arguments.coco_results, inputs, arguments.overwrite)
+    with_coco = _with_coco(arguments, notices)
+    with closing(open_model(arguments)) as model:
+        notices[:0] = model.net.notices
+        result = evaluate_detector(
+            model,
+            examples,
+            difficult,
+            points=arguments.points,
+            iou_threshold=arguments.iou_thresh,
+            confidence=arguments.thresh,
+            nms=arguments.nms,
+            letterbox=arguments.letter_box,
+            batch=_batch(arguments, model),
+            with_coco=with_coco,
+            progress=progress("images", "image"),
+        )
     text = darknet_lines(result.map, examples.names) + _coco_lines(result)
     report = _as_dict(result, examples)
     if arguments.coco_results:
         numbers = coco.category_ids(len(examples.names), data.text("eval"))
         entries = coco.results(coco.image_ids(examples.images), result.found, numbers)
-        inputs = [arguments.cfg, arguments.weights, arguments.data]
         write_file(arguments.coco_results, coco.results_json(entries), inputs, arguments.overwrite)
         report["files"] = [arguments.coco_results]
         text += "wrote {}\n".format(arguments.coco_results)
     return OrderedDict(report, **_setting(arguments, model)), text
+
+
+def _inputs(
+    arguments: argparse.Namespace, data: DataFile, images: List[str], excused: List[Optional[str]]
+) -> List[str]:
+    found = [labels.find(image) for image in images] + excused
+    return [arguments.cfg, arguments.weights] + data.files() + images + [path for path in found if path is not None]
+
+
+def _with_coco(arguments: argparse.Namespace, notices: List[Notice]) -> bool:
+    """Whether COCO's AP is wanted and its library there, which is noticed where it is not."""
+    try:
+        if not arguments.no_coco:
+            coco.library()
+    except MissingDependency as error:
+        notices.append(Notice(error.message, hint=error.hint))
+        return False
+    return not arguments.no_coco
 
 
 def _batch(arguments: argparse.Namespace, model: Model) -> int:
@@ -166,15 +186,18 @@ def _as_dict(result: Evaluation, examples: DetectionSet) -> "OrderedDict[str, An
     return report
 
 
-def _classifier(arguments: argparse.Namespace, data: DataFile, model: Model, notices: List[Notice]) -> Any:
-    """The report for --json, and the text."""
+def _classifier(arguments: argparse.Namespace, data: DataFile, net: Net, notices: List[Notice]) -> Any:
+    """The report for --json, and the text; `notices` grows."""
     if arguments.coco_results:
         cause = "--coco-results needs a detector, and this net has no detection head"
         raise UsageError(cause, place(arguments.cfg), "leave it out")
     problems = Problems()
-    examples = read_data(data, arguments.split, model.net, problems)
+    examples = read_data(data, arguments.split, net, problems)
     notices += problems.settle(arguments.ignore_problems)
-    result = evaluate_classifier(model, examples, data.top, _batch(arguments, model), progress("images", "image"))
+    top = data.top
+    with closing(open_model(arguments)) as model:
+        notices[:0] = model.net.notices
+        result = evaluate_classifier(model, examples, top, _batch(arguments, model), progress("images", "image"))
     report = OrderedDict(top1=result.top1, top5=result.top5, top=result.top, topk=result.topk, images=result.images)
     text = " top 1: {:.6f}, top 5: {:.6f}".format(result.top1, result.top5)
     if result.top not in (1, 5):

@@ -11,7 +11,7 @@ from darkprune.errors import Notice, Place, UsageError, place
 
 MAX_BYTES = 1 << 20
 MAX_CLASSES = 1 << 20
-SPLITS = ("train", "valid", "test", "difficult")
+SPLITS = ("train", "valid", "test")  # the lists of images
 
 Setting = NamedTuple(
     "Setting",
@@ -115,6 +115,14 @@ class DataFile:
                 return found
         cause = "this file has no {} = ...".format(" or ".join(keys))
         raise UsageError(cause, self.place(keys[0]), "add a line {} = FILE".format(keys[0]))
+
+    def files(self) -> List[str]:
+        """This file and those that exist of what its settings name, whatever the settings are called."""
+        folder, found = os.path.dirname(self.path), [self.path]
+        for setting in self.settings.values():
+            paths = [resolve(name, folder) for name in (strip(setting.value), setting.value) if name]
+            found += [path for path in paths if path is not None and os.path.isfile(path)]
+        return list(OrderedDict.fromkeys(found))
 
     def read_names(self, *keys: str, surplus: bool = False) -> List[str]:
         """The class names, in a number that fits `classes`. Raises UsageError.

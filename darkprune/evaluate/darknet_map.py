@@ -152,8 +152,7 @@ class DetectionMap(object):
             points: 0 takes the area under the curve of precision over recall (VOC 2010-2012); 11 and 101 the mean of
                 the best precision at that many equally spaced recalls (VOC 2007, COCO).
         """
-        if points < 0 or points == 1:
-            raise UsageError("{} recall points".format(points), hint="use 0 for the area under the curve, 11 or 101")
+        require_points(points)
         empty = [np.zeros(0)]
         label = np.concatenate(self._labels or empty)
         order = np.argsort(-np.concatenate(self._scores or empty), kind="mergesort")
@@ -168,6 +167,12 @@ class DetectionMap(object):
         mean = sum(one.ap for one in results) / self.classes
         overlap = self._overlap / counted if counted else 0.0
         return MapResult(mean, results, points, self.iou_threshold, self.confidence, overlap)
+
+
+def require_points(points: int) -> None:
+    """Raises UsageError for a number of recall points that is none."""
+    if points < 0 or points == 1:
+        raise UsageError("{} recall points".format(points), hint="use 0 for the area under the curve, 11 or 101")
 
 
 def _best(overlap: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """A detector run over a data set once, and judged by both rules: Darknet's map and COCO's AP."""
 
+import os
 from itertools import islice
 from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -18,7 +19,7 @@ from darkprune.detect.nms import suppress
 from darkprune.detect.preprocess import Fit, prepare
 from darkprune.errors import UsageError, place
 from darkprune.evaluate import coco
-from darkprune.evaluate.darknet_map import DetectionMap, MapResult, darknet_order
+from darkprune.evaluate.darknet_map import DetectionMap, MapResult, darknet_order, require_points
 from darkprune.graph.net import Net
 
 THRESHOLD = 0.005  # from which detections count at all; Darknet's
@@ -46,9 +47,10 @@ def check_classes(net: Net, data: DataFile, names: Sequence[str]) -> None:
         raise UsageError(cause, data.place("names"), hint)
 
 
-def read_difficult(data: DataFile, images: int) -> Optional[List[Truth]]:
-    """The objects of each image that need not be found, where the .data file has `difficult`: a list of paths, of which
-    only the label files that belong to them need to exist. Raises UsageError where it is not as long as the images'.
+def find_difficult(data: DataFile, images: int) -> Optional[List[Optional[str]]]:
+    """The label file of each image's objects that need not be found, where the .data file has `difficult`: a list of
+    paths, of which only the label files that belong to them may exist. Relative paths start at the working directory,
+    or else at the list. Raises UsageError where it is not as long as the images'.
     """
     if data.text("difficult") is None:
         return None
@@ -57,10 +59,14 @@ def read_difficult(data: DataFile, images: int) -> Optional[List[Truth]]:
     if len(lines) != images:
         cause = "{} lines, but {} images are evaluated".format(len(lines), images)
         raise UsageError(cause, place(path), "the list needs one line for each image, in the same order")
-    classes = len(data.read_names())
-    found = [labels.find(line.decode("utf-8", "surrogateescape")) for _, line in lines]
+    folder, names = os.path.dirname(path), [os.fsdecode(line) for _, line in lines]
+    return [labels.find(name) or labels.find(os.path.join(folder, name)) for name in names]
+
+
+def read_difficult(paths: Sequence[Optional[str]], classes: int) -> List[Truth]:
+    """The objects of these label files, None having none. Raises UsageError."""
     nothing = Truth(np.zeros(0, np.int64), np.zeros((0, 4)))
-    return [labels.read(path, classes) if path else nothing for path in found]
+    return [labels.read(path, classes) if path else nothing for path in paths]
 
 
 def evaluate_detector(
@@ -87,11 +93,11 @@ def evaluate_detector(
 
     Raises what Detector and `read_image` raise, and MissingDependency without COCO's library where `with_coco`.
     """
+    require_points(points)  # before the images are run
     if with_coco:
         coco.library()
     detector = Detector(model, THRESHOLD, nms, letterbox)
     judge = DetectionMap(detector.classes, iou_threshold, confidence)
-    judge.result(points)  # what is wrong with `points` is said before the images are run
     sizes: List[Tuple[int, int]] = []
     truths: List[coco.Boxes] = []
     found: List[coco.Boxes] = []

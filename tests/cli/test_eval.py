@@ -7,7 +7,6 @@ import pytest
 
 import need
 from darkprune.cli.main import main
-from darkprune.evaluate.darknet_map import DetectionMap
 from small_nets import cfg, conv, section
 
 # One cell, one anchor: whatever the image shows, a box in its middle of half its size, with the scores below.
@@ -141,13 +140,25 @@ def test_the_fastest_runner(folder, capsys):
     assert err == "runner: opencv\n" and json.loads(out)["runner"] == "opencv"
 
 
-def test_difficult_objects(folder, capsys):
-    (folder / "set.data").write_text("classes=2\nvalid=list.txt\nnames=set.names\ndifficult=hard.txt\n")
-    (folder / "hard.txt").write_text("hard/1.png\nhard/2.png\nhard/3.png\n")
-    (folder / "hard").mkdir()
-    (folder / "hard" / "1.txt").write_text("1 " + BOX + "\n")  # excuses the detection that stood before the right one
+def difficult(folder, of="", lines="hard/"):
+    """Makes a detection difficult that stood before the right one: in the list hard.txt of a folder."""
+    data = "classes=2\ntrain=one.txt\nvalid=list.txt\nnames=set.names\ndifficult={}hard.txt\n"
+    (folder / "set.data").write_text(data.format(of))
+    (folder / of / "hard").mkdir(parents=True)
+    (folder / of / "hard.txt").write_text("".join("{}{}.png\n".format(lines, number) for number in (1, 2, 3)))
+    (folder / of / "hard" / "1.txt").write_text("1 " + BOX + "\n")
+
+
+@pytest.mark.parametrize("of, lines", [("", "hard/"), ("set/", "set/hard/"), ("set/", "hard/")])
+def test_difficult_objects(folder, capsys, of, lines):
+    """Paths in the list start at the working directory, or at the list."""
+    difficult(folder, of, lines)
     found = report(EVAL + ["--no-coco"], capsys)
     assert (found["map"], found["detections"], found["fp"]) == (1, 5, 4)
+
+
+def test_a_list_of_difficult_objects_that_is_too_short(folder, capsys):
+    difficult(folder)
     (folder / "hard.txt").write_text("hard/1.png\n")
     assert output(EVAL, capsys, 2).err == (
         "hard.txt: error: 1 lines, but 3 images are evaluated\n"
@@ -179,6 +190,23 @@ def test_coco_results(folder, capsys):
     assert "inputs are never overwritten" in output(EVAL + ["--coco-results", "net.cfg"], capsys, 2).err
 
 
+@pytest.mark.parametrize(
+    "path",
+    "net.cfg net.weights set.data list.txt one.txt set.names hard.txt images/image_007.png labels/image_007.txt "
+    "hard/1.txt".split(),
+)
+def test_results_replace_no_input(folder, capsys, monkeypatch, path):
+    """Also those parts of the data set that are not evaluated; said before the net is opened."""
+    difficult(folder)
+    monkeypatch.setattr("darkprune.cli.eval.open_model", lambda _: pytest.fail("opened"))
+    before = (folder / path).read_bytes()
+    assert output(EVAL + ["--coco-results", path, "--overwrite"], capsys, 2).err == (
+        "{0}: error: the output would replace the input {0}\n"
+        "hint: choose another name; inputs are never overwritten\n".format(path)
+    )
+    assert (folder / path).read_bytes() == before
+
+
 # ---- classifiers
 
 
@@ -206,6 +234,15 @@ def test_classifier(classifier, capsys, runner):
     found = report(EVAL[:-1] + [runner], capsys)
     assert (found["top1"], found["top5"], found["top"], found["topk"], found["images"]) == (0.75, 1, 2, 1, 4)
     assert output(EVAL, capsys).out == " top 1: 0.750000, top 5: 1.000000, top 2: 1.000000; 4 images\n"
+
+
+def test_a_classifier_with_too_many_outputs_at_another_size(classifier, capsys):
+    """Without [avgpool] every position has its scores."""
+    text = cfg(conv(3, size=1, activation="linear", bn=None), section("softmax"), width=1, height=1)
+    pair(classifier, text, [0, 0, 0])
+    assert report(EVAL, capsys)["images"] == 4
+    err = output(EVAL + ["--width", "2"], capsys, 2).err
+    assert err.startswith("set.data:3: error: 3 class names, but layer 1 has 6 outputs\n")
 
 
 def test_classifier_bad_input(classifier, capsys):
@@ -242,6 +279,11 @@ def test_classifier_bad_input(classifier, capsys):
         ),
         ({"list.txt": ""}, "list.txt: error: this list names no images\nhint: write one path a line\n"),
         (
+            {"net.cfg": DETECTOR.replace("channels=3", "channels=4"), "images/image_000.png": "no image"},
+            "net.cfg:4: error: the net takes 4 channels, an image has 1 or 3\n    4 | channels=4\n      |          ^\n"
+            "hint: channels in [net] says what the net was made for\n",
+        ),
+        (
             {"images/image_007.png": "no image"},
             "images/image_007.png: error: cannot read the image\nhint: give a JPEG, PNG or BMP file\n",
         ),
@@ -257,6 +299,8 @@ def test_classifier_bad_input(classifier, capsys):
 def test_bad_data(folder, capsys, files, expected):
     for name, text in files.items():
         (folder / name).write_text(text)
+    if "net.cfg" in files:
+        (folder / "net.weights").write_bytes((folder / "net.weights").read_bytes() + 4 * 7 * b"\0")
     assert output(EVAL + ["--no-coco"], capsys, 2).err == expected
 
 
@@ -268,8 +312,13 @@ def test_problems_that_are_ignored(folder, capsys):
 
 
 def test_bad_options(folder, capsys):
+    """All are refused before the weights are read."""
+    (folder / "net.weights").write_bytes(b"short")
     for options, cause in (
         (["--points", "1"], "error: 1 recall points\nhint: use 0 for the area under the curve, 11 or 101\n"),
+        (["--points", "-1"], "error: -1 recall points\nhint: use 0 for the area under the curve, 11 or 101\n"),
+        (["--thresh", "1.1"], "error: --thresh 1.1 is not from 0 to 1\nhint: see darkprune eval --help\n"),
+        (["--split", "names"], "error: names is none of the choices of --split\nhint: use train, valid, test\n"),
         (["--batch", "0"], "error: --batch 0 is no number of images\nhint: use 1 or more\n"),
         (["--nms", "2"], "error: --nms 2.0 is not from 0 to 1\nhint: see darkprune eval --help\n"),
         (["--split", "test"], "set.data: error: this file has no test = ...\nhint: add a line test = FILE\n"),
@@ -278,6 +327,7 @@ def test_bad_options(folder, capsys):
 
 
 def test_the_net_is_not_run_where_the_data_is_wrong(folder, capsys, monkeypatch):
-    monkeypatch.setattr(DetectionMap, "add", lambda *_: pytest.fail("run"))
+    """It is not even opened."""
+    monkeypatch.setattr("darkprune.cli.eval.open_model", lambda _: pytest.fail("opened"))
     (folder / "labels" / "image_014.txt").write_text("none\n")
     output(EVAL, capsys, 2)
