@@ -10,6 +10,7 @@ OpenCV turns one Darknet section into one to three of its own layers. The names 
 """
 
 import contextlib
+import os
 import re
 from typing import Any, Dict, Iterable, Iterator, List, Optional
 
@@ -91,7 +92,7 @@ class OpenCVRunner(Runner):
         stored = WeightsFile(self.weights).floats
         try:
             with _silent(cv2):
-                net = cv2.dnn.readNetFromDarknet(self.cfg, self.weights)
+                net = cv2.dnn.readNetFromDarknet(*_sources(self.cfg, self.weights))
                 names = list(net.getLayerNames())
                 needed = _floats_read(net, names)
         except cv2.error as error:
@@ -182,6 +183,23 @@ def import_cv2() -> Any:
             hint=INSTALL,
         )
     return cv2
+
+
+def _sources(cfg: str, weights: str) -> List[Any]:
+    """What OpenCV is to read: the paths; the files' bytes where it would take a path for another one. It encodes paths
+    in UTF-8 whatever the locale, and 4.14 crashes where that is not possible. Raises VerifyError."""
+    paths = [cfg, weights]
+    if all(os.fsencode(path) == path.encode("utf-8", "replace") for path in paths):
+        return paths
+    return [_bytes(path) for path in paths]
+
+
+def _bytes(path: str) -> np.ndarray:
+    try:
+        with open(path, "rb") as stream:
+            return np.fromfile(stream, np.uint8)
+    except OSError as error:
+        raise VerifyError("cannot read the file: {}".format(error.strerror), place(path), "check the path") from error
 
 
 @contextlib.contextmanager

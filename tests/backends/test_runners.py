@@ -1,6 +1,7 @@
 """OpenCV and the real Darknet on the same small pair: each is the judge of the other."""
 
 import os
+import shutil
 import sys
 import tempfile
 import types
@@ -157,6 +158,28 @@ def test_layer_table(libdarknet, pair):
     assert "    1 max          2 x 2 / 2    16 x  12 x   8   ->     8 x   6 x   8" in rows
     assert "   11 yolo" in rows
     assert "Loading weights" in layer_table(*pair)
+
+
+@pytest.mark.parametrize("name", [b"lat\xe9", "n\u00e9t".encode("utf-8")])
+def test_opencv_reads_a_path_in_any_encoding(cv2, pair, tmp_path, name):
+    folder = os.fsdecode(os.path.join(os.fsencode(str(tmp_path)), name))
+    os.mkdir(folder)
+    moved = [shutil.copy(path, folder) for path in pair]
+    with OpenCVRunner(*pair) as runner:
+        expected = runner.infer(images())
+    with OpenCVRunner(*moved) as runner:
+        found = runner.infer(images())
+    assert sorted(found) == sorted(expected)
+    for layer in expected:
+        np.testing.assert_array_equal(found[layer], expected[layer])
+
+
+def test_opencv_and_a_cfg_that_is_not_there(cv2, pair, tmp_path):
+    missing = str(tmp_path) + os.fsdecode(b"/\xe9.cfg")
+    with pytest.raises(VerifyError) as caught:
+        OpenCVRunner(missing, pair[1]).open()
+    text = "{}: error: cannot read the file: No such file or directory\nhint: check the path"
+    assert str(caught.value) == text.format(missing)
 
 
 def test_opencv_refuses_a_cfg(cv2, tmp_path):
