@@ -182,11 +182,6 @@ def scalar(name: str, value: float, dialect_name: str = DEFAULT) -> float:
     return float(constants(np.full((1, 1), value, np.float32), name, dialect_name)[0, 0])
 
 
-def at_zero(name: str, dialect_name: str = DEFAULT) -> float:
-    """What a channel emits whose pre-activation is 0 everywhere; see `scalar` for coupled channels."""
-    return scalar(name, 0.0, dialect_name)
-
-
 def _from_bits(bits):
     """The float32 whose bit pattern is `bits`: for positive numbers, patterns are ordered as the numbers are."""
     return float(np.array([bits], np.int32).view(np.float32)[0])
