@@ -6,26 +6,35 @@ from stdin. The command that is run is shown once on stderr.
 """
 
 import argparse
+import os
 import shlex
 import sys
-from typing import Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from darkprune.cli.arguments import knows, one_of, split
 from darkprune.cli.common import warn, write
 from darkprune.cli.sniff import DATA, FOLDER, IMAGE, LIST, NAMES, by_content, by_name
-from darkprune.errors import Notice, UsageError
+from darkprune.data import image_list
+from darkprune.errors import Notice, UsageError, place
 
-_Verb = NamedTuple("_Verb", [("command", str), ("options", Sequence[str])])
+_Verb = NamedTuple(
+    "_Verb",
+    [
+        ("command", str),
+        ("options", Sequence[str]),
+        ("ignored", Sequence[str]),  # options of our command that Darknet's takes and does not obey
+    ],
+)
 
 VERBS: Dict[str, Dict[str, _Verb]] = {
     "detector": {
-        "test": _Verb("detect", ("--overwrite",)),
-        "map": _Verb("eval", ("--ignore-problems",)),
-        "calc_anchors": _Verb("calc-anchors", ("--overwrite", "--ignore-problems")),
+        "test": _Verb("detect", ("--overwrite",), ()),
+        "map": _Verb("eval", ("--ignore-problems",), ("--letter-box",)),
+        "calc_anchors": _Verb("calc-anchors", ("--overwrite", "--ignore-problems"), ()),
     },
     "classifier": {
-        "predict": _Verb("classify", ()),
-        "valid": _Verb("eval", ("--ignore-problems",)),
+        "predict": _Verb("classify", (), ()),
+        "valid": _Verb("eval", ("--ignore-problems",), ()),
     },
 }
 _OF_IMAGES = ("detect", "classify")
@@ -55,7 +64,7 @@ def commands(argv: Sequence[str], parser: Callable[[str], argparse.ArgumentParse
     Raises UsageError for a Darknet command that darkprune has not.
     """
     command, rest = argv[0], list(argv[1:])
-    verb = _Verb(command, ())
+    verb = _Verb(command, (), ())
     if command in VERBS:
         verb, rest = _verb(command, rest)
     elif command not in _OF_IMAGES:
@@ -63,6 +72,7 @@ def commands(argv: Sequence[str], parser: Callable[[str], argparse.ArgumentParse
     made = parser(verb.command)
     rest = _without_foreign(made, _renamed(rest, verb.command))
     options, files = split(made, rest)
+    options = _obeyed(options, verb.ignored)
     if {"-h", "--help"} & set(options):
         return iter([[verb.command, "--help"]])
     words = [verb.command] + options + list(verb.options)
@@ -96,17 +106,29 @@ def _without_foreign(parser: argparse.ArgumentParser, words: List[str]) -> List[
     return kept
 
 
+def _obeyed(options: List[str], ignored: Sequence[str]) -> List[str]:
+    """The options without those that Darknet itself does not obey here; these are told on stderr."""
+    for name in sorted(set(ignored) & set(options)):
+        cause = "{} is left out: Darknet does not obey it here, but the cfg alone".format(name)
+        warn([Notice(cause, hint="darkprune's own command does")])
+    return [option for option in options if option not in ignored]
+
+
 def _with_images(words: List[str], files: List[str], of_darknet: bool) -> Iterator[List[str]]:
     """The commands with their files; images whose paths come by stdin, where none is given."""
     kinds = [by_content(path) or by_name(path) for path in files]
+    lists = _lists(words, files, kinds) if words[0] in _OF_IMAGES else []
+    kinds = [LIST if path in lists else kind for path, kind in zip(files, kinds)]
     models = [kind for kind in kinds if kind not in (DATA, NAMES)]
     if words[0] not in _OF_IMAGES or len(models) > 2 or {IMAGE, LIST, FOLDER} & set(kinds):
         one = kinds.count(IMAGE) == 1 and not {LIST, FOLDER} & set(kinds)
         words = words + _picture(words, of_darknet and one)
         if of_darknet:
             _show(words + files)
-        yield words + ["--"] + files
+        images = [image for path in lists for image in image_list.read(path)]
+        yield words + ["--"] + [path for path in files if path not in lists] + images
         return
+    _require_files(files)
     if sys.stdin is not None and sys.stdin.isatty():
         if of_darknet:
             _show(words + _picture(words, of_darknet) + files)
@@ -122,6 +144,23 @@ def _with_images(words: List[str], files: List[str], of_darknet: bool) -> Iterat
     if of_darknet:
         _show(words + files, " ({} paths of images from stdin)".format(len(images)))
     yield words + ["--"] + files + images
+
+
+def _lists(words: List[str], files: List[str], kinds: Sequence[Optional[str]]) -> List[str]:
+    """The .txt and .list files that look like names but are lists of images: where the names are known, or no other
+    image is given."""
+    known = DATA in kinds or any(word.startswith(("--names", "--data")) for word in words)
+    if not known and {IMAGE, LIST, FOLDER} & set(kinds):
+        return []
+    return [path for path, kind in zip(files, kinds) if kind == NAMES and by_name(path) == LIST]
+
+
+def _require_files(files: List[str]) -> None:
+    """Raises UsageError for a file that is not there, and no stem of a pair."""
+    for path in files:
+        if not any(os.path.exists(path + end) for end in ("", ".cfg", ".weights")):
+            hint = "check the path" if by_name(path) else "looked for {0} and {0}.cfg".format(path)
+            raise UsageError("no such file", place(path), hint)
 
 
 def _lines_of_stdin() -> List[str]:

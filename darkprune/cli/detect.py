@@ -5,7 +5,7 @@ Darknet's defaults: thresh 0.25, nms 0.45, the image stretched to the net's size
 
 import argparse
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import closing
 from typing import Dict, List, Optional, Tuple
 
@@ -13,11 +13,13 @@ import numpy as np
 
 from darkprune.backends.model import Model
 from darkprune.cli.common import add_common, print_json, write
-from darkprune.cli.running import add_running, class_names, image_paths, open_model
+from darkprune.cli.running import add_running, class_names, files_of, image_paths, open_model
+from darkprune.cli.sniff import IMAGE, by_name
 from darkprune.darknet.pair import require_writable, write_file
 from darkprune.data import labels
+from darkprune.data.data_file import DataFile
 from darkprune.detect import results
-from darkprune.detect.detector import NMS, THRESHOLD, Detector
+from darkprune.detect.detector import NMS, THRESHOLD, Detector, check_thresholds
 from darkprune.detect.draw import draw
 from darkprune.detect.image_file import encode, read_image
 from darkprune.errors import OutputError, UsageError, place
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
+    check_thresholds(arguments.thresh, arguments.nms)
     paths = image_paths(arguments.images)
     outputs = _Outputs(arguments, paths)
     with closing(open_model(arguments)) as model:
@@ -63,7 +66,8 @@ def _detect(
     arguments: argparse.Namespace, model: Model, paths: List[str], outputs: "_Outputs"
 ) -> Tuple[List[results.Found], List[str]]:
     detector = Detector(model, arguments.thresh, arguments.nms, arguments.letter_box)
-    names = class_names(arguments, detector.classes)
+    names = class_names(arguments, detector.classes, inputs=outputs.inputs)
+    outputs.check()
     images = []
     for path in paths:
         pixels = read_image(path)
@@ -77,32 +81,50 @@ def _detect(
 
 
 class _Outputs:
-    """The files that were asked for. Raises OutputError, before any work, where one cannot be written."""
+    """The files that were asked for. Raises OutputError, before any work, where one cannot be written.
+
+    Attributes: inputs (what is never overwritten; more may be added before another `check`).
+    """
 
     def __init__(self, arguments: argparse.Namespace, paths: List[str]) -> None:
-        self.overwrite = arguments.overwrite
+        self.overwrite, self.out = arguments.overwrite, arguments.out
         given = [arguments.cfg, arguments.weights, arguments.names, arguments.data] + arguments.images + paths
         self.inputs = [path for path in given if path is not None]
+        if arguments.data is not None:
+            self.inputs += files_of(DataFile.read(arguments.data))
         self.folder: Optional[str] = None
-        self.pictures = self._pictures(paths, arguments.output) if arguments.output is not None else {}
-        self.labels = {path: labels.candidates(path)[0] for path in paths} if arguments.save_labels else {}
+        images = _different(paths)
+        self.pictures = self._pictures(images, arguments.output) if arguments.output is not None else {}
+        self.labels = {path: labels.candidates(path)[0] for path in images} if arguments.save_labels else {}
+        self.check()
+
+    def check(self) -> None:
+        """Raises OutputError where a file cannot be written, or two would be one."""
         drawn = [] if self.folder and not os.path.exists(self.folder) else list(self.pictures.values())
-        for path in drawn + list(self.labels.values()) + ([arguments.out] if arguments.out else []):
+        others = list(self.labels.values()) + ([self.out] if self.out else [])
+        for path in drawn + others:
             require_writable(path, self.inputs, self.overwrite)
+        real = [os.path.realpath(path) for path in drawn + others]
+        counts = Counter(real)
+        folder = os.path.realpath(self.folder) + os.sep if self.folder else ""
+        for path, target in zip(drawn + others, real):
+            if counts[target] > 1 or folder.startswith(target + os.sep):
+                raise OutputError("two outputs would have this name", place(path), "choose another name for one")
 
     def write(self, path: str, data: bytes) -> None:
         write_file(path, data, self.inputs, self.overwrite)
 
     def write_image(self, image: results.Found, pixels: np.ndarray, names: List[str]) -> None:
         """The picture and the labels of one image."""
-        if image.file in self.pictures:
-            path = self.pictures[image.file]
+        path = self.pictures.pop(image.file, None)  # an image that is named twice is drawn once
+        if path is not None:
             data = encode(draw(pixels, image.objects, names), os.path.splitext(path)[1])
             if self.folder is not None:
                 _make_folder(self.folder)
             self.write(path, data)
-        if image.file in self.labels:
-            self.write(self.labels[image.file], results.label_lines(image).encode("ascii"))
+        path = self.labels.pop(image.file, None)
+        if path is not None:
+            self.write(path, results.label_lines(image).encode("ascii"))
 
     def _pictures(self, paths: List[str], output: str) -> Dict[str, str]:
         """Image -> where it is drawn: in a folder under its own name, a second one of that name with a number."""
@@ -110,6 +132,9 @@ class _Outputs:
             if len(paths) > 1:
                 raise UsageError("-o names one file for {} images".format(len(paths)), hint="name a folder")
             return {paths[0]: output}
+        if by_name(output) == IMAGE and not os.path.isdir(output):
+            suffix = os.path.splitext(output)[1]
+            raise UsageError("-o writes no {} files".format(suffix), place(output), "use .jpg, .png or .bmp")
         self.folder = output
         targets: Dict[str, str] = OrderedDict()
         for path in paths:
@@ -121,6 +146,14 @@ class _Outputs:
                 target = "{}-{}{}".format(stem, number, suffix)
             targets[target] = path
         return {path: os.path.join(output, target) for target, path in targets.items()}
+
+
+def _different(paths: List[str]) -> List[str]:
+    """The images, each once, whichever ways its folder is spelled."""
+    images: Dict[str, str] = OrderedDict()
+    for path in paths:
+        images.setdefault(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)), path)
+    return list(images.values())
 
 
 def _make_folder(path: str) -> None:

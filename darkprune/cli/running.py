@@ -10,8 +10,10 @@ from darkprune.backends.model import Model
 from darkprune.backends.registry import RUNNERS
 from darkprune.cli.common import warn, write
 from darkprune.cli.sniff import FOLDER, LIST, by_content
+from darkprune.darknet.values import strip
 from darkprune.data import image_list, names
 from darkprune.data.data_file import DataFile
+from darkprune.data.text import resolve
 from darkprune.errors import GraphError, MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
 
 FASTEST = ("opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
@@ -71,7 +73,17 @@ def image_paths(words: List[str]) -> List[str]:
     return paths
 
 
-def class_names(arguments: argparse.Namespace, classes: int, surplus: bool = False) -> List[str]:
+def files_of(data: DataFile) -> List[str]:
+    """The .data file itself, and every existing path that it names, whatever the setting."""
+    folder = os.path.dirname(data.path)
+    spelled = [word for setting in data.settings.values() for word in (strip(setting.value), setting.value) if word]
+    found = [resolve(word, folder) for word in spelled]
+    return [data.path] + [path for path in found if path is not None]
+
+
+def class_names(
+    arguments: argparse.Namespace, classes: int, surplus: bool = False, inputs: Optional[List[str]] = None
+) -> List[str]:
     """The names of the classes: of --names, of --data, or of a file beside the cfg; their numbers where there is none.
 
     A file beside the cfg is STEM.names, or the only .names file there if it has as many names as there are classes;
@@ -80,15 +92,23 @@ def class_names(arguments: argparse.Namespace, classes: int, surplus: bool = Fal
 
     Args:
         surplus: more names will do, with a warning: Darknet's list of ImageNet's names serves 1000 classes and more.
+        inputs: the files that the names come from are added to it, with all that a .data file names.
     """
     path: Optional[str] = arguments.names
+    data: Optional[DataFile] = None
     if path is None and arguments.data is not None:
-        path = DataFile.read(arguments.data).require("names", "labels")
+        data = DataFile.read(arguments.data)
+        path = data.require("names", "labels")
     if path is None:
-        path = _beside(arguments.cfg, classes) or _of_darknet(arguments.cfg, classes)
+        path = _beside(arguments.cfg, classes)
         if path is None:
-            return [str(number) for number in range(classes)]
+            data = _of_darknet(arguments.cfg, classes)
+            if data is None:
+                return [str(number) for number in range(classes)]
+            path = data.require("names", "labels")
         write("names: {}\n".format(path), sys.stderr)
+    if inputs is not None:
+        inputs += [path] + (files_of(data) if data is not None else [])
     found = names.read(path, None if surplus else classes)
     if len(found) > classes:
         warn([Notice("{} names, but {} classes: the first ones count".format(len(found), classes), place(path))])
@@ -111,14 +131,14 @@ def _beside(cfg: str, classes: int) -> Optional[str]:
         return None
 
 
-def _of_darknet(cfg: str, classes: int) -> Optional[str]:
+def _of_darknet(cfg: str, classes: int) -> Optional[DataFile]:
     folders = ("cfg", os.path.dirname(cfg))
     for path in [os.path.join(folder, name) for folder in folders for name in _DARKNETS]:
         if os.path.isfile(path):
             try:
-                found = DataFile.read(path).require("names", "labels")
-                if len(names.read(found)) == classes:
-                    return found
+                data = DataFile.read(path)
+                if len(names.read(data.require("names", "labels"))) == classes:
+                    return data
             except UsageError:
                 pass  # nobody asked for it
     return None

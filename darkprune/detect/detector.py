@@ -40,9 +40,7 @@ class Detector(object):
     """
 
     def __init__(self, model: Model, threshold: float = THRESHOLD, nms: float = NMS, letterbox: bool = False) -> None:
-        for name, value in (("thresh", threshold), ("nms", nms)):
-            if not 0 <= value <= 1:
-                raise UsageError("{} must be from 0 to 1".format(name), hint="Darknet's is {}".format(_default(name)))
+        check_thresholds(threshold, nms)
         self.model = model
         self.threshold, self.nms = threshold, nms
         self.letterbox = letterbox or bool(values.atoi(model.net.config.text("letter_box") or "0"))
@@ -77,5 +75,8 @@ class Detector(object):
         ]
 
 
-def _default(name: str) -> float:
-    return THRESHOLD if name == "thresh" else NMS
+def check_thresholds(threshold: float, nms: float) -> None:
+    """Raises UsageError for one that is not in 0..1."""
+    for name, value, default in (("thresh", threshold, THRESHOLD), ("nms", nms, NMS)):
+        if not 0 <= value <= 1:
+            raise UsageError("{} must be from 0 to 1".format(name), hint="Darknet's is {}".format(default))

@@ -10,6 +10,7 @@ import pytest
 
 import need
 import small_nets
+from bad_input import snapshot
 from darkprune.cli.arguments import knows
 from darkprune.cli.darknet_commands import VERBS, commands
 from darkprune.cli.main import main, parser
@@ -278,6 +279,62 @@ def test_no_image_at_all(darknet, stdin, capsys):
     assert err.endswith("error: IMAGE is missing\nhint: use darkprune detect CFG WEIGHTS IMAGE\n")
 
 
+BAD_LIST = (
+    "bad.txt:1: error: this image does not exist\n    1 | dog\n"
+    "hint: relative paths start at the working directory, or else at the list\n"
+    "error: 1 problem in the data: missing image (1)\n"
+    "hint: mend the files, or go on without them by --ignore-problems\n"
+)
+
+
+@pytest.mark.parametrize(
+    "line, text",
+    [
+        ("detect yolov4 dgo", "dgo: error: no such file\nhint: looked for dgo and dgo.cfg\n"),
+        ("detect yolov4.cfg yolov5.weights", "yolov5.weights: error: no such file\nhint: check the path\n"),
+        (TEST + "bad.txt", BAD_LIST),
+        ("detect yolov4 bad.txt", BAD_LIST),
+        ("classify yolov4 dog.jpg bad.txt --names data/three.names", BAD_LIST),
+    ],
+)
+def test_what_is_mistyped_is_an_error_before_stdin_is_read(darknet, monkeypatch, capsys, line, text):
+    monkeypatch.setattr(sys, "stdin", None)
+    (darknet / "bad.txt").write_text("dog\n")
+    out, err = output(line, capsys, status=2)
+    assert out == "" and err.endswith(text) and "stdin" not in err
+
+
+def test_a_list_of_images_without_suffixes(darknet, stdin, capsys):
+    (darknet / "dog").write_bytes((darknet / "dog.jpg").read_bytes())
+    (darknet / "list.txt").write_text("dog\ndata/b.jpg\n")
+    assert output(TEST + "list.txt", capsys)[0] == detected("dog data/b.jpg", capsys)
+
+
+def test_names_in_a_text_file_are_names_where_there_is_an_image(darknet, stdin, capsys):
+    (darknet / "three.txt").write_text("cat\ndog\nemu\n")
+    assert output("detect yolov4.cfg yolov4.weights three.txt dog.jpg", capsys)[0] == detected("dog.jpg", capsys)
+
+
+def test_the_validation_list_is_not_replaced(darknet, stdin, capsys):
+    before = snapshot(darknet)
+    out, err = output(TEST + "dog.jpg -out data/train.txt", capsys, status=2)
+    assert out == "" and snapshot(darknet) == before
+    assert err.endswith(
+        "data/train.txt: error: the output would replace the input data/train.txt\n"
+        "hint: choose another name; inputs are never overwritten\n"
+    )
+
+
+def test_map_obeys_the_cfgs_letter_box_alone(darknet, stdin, capsys):
+    usual, _ = output(MAP, capsys)
+    out, err = output(MAP + "-letter_box", capsys)
+    assert out == usual
+    assert err.startswith(
+        "warning: --letter-box is left out: Darknet does not obey it here, but the cfg alone\n"
+        "hint: darkprune's own command does\ndarkprune eval --ignore-problems "
+    )
+
+
 @pytest.mark.parametrize("stream", [io.TextIOWrapper(io.BytesIO(b"\xff\xd8\xff\xe0"), "utf-8"), io.StringIO("a\0b\n")])
 def test_an_image_instead_of_a_list_by_stdin(darknet, monkeypatch, capsys, stream):
     monkeypatch.setattr(sys, "stdin", stream)
@@ -323,7 +380,12 @@ def translated(line):
         ),
         (
             "detector map -letter_box o.data o.cfg o.weights",
-            "eval --letter-box --ignore-problems -- o.data o.cfg o.weights",
+            "eval --ignore-problems -- o.data o.cfg o.weights",
+        ),
+        ("eval -letter_box o.data o.cfg o.weights", "eval -letter_box o.data o.cfg o.weights"),
+        (
+            "detector test -letter_box o.data o.cfg o.weights a.jpg",
+            "detect --letter-box --overwrite --output=predictions.jpg -- o.data o.cfg o.weights a.jpg",
         ),
     ],
 )

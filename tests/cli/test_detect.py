@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -209,6 +211,52 @@ def test_labels_stand_where_darknet_looks_for_them(folder, capsys):
         assert rows and all(len(row.split()) == 5 and int(row.split()[0]) < 3 for row in rows)
 
 
+def test_paths_beyond_the_locale(folder):
+    (folder / "n\u00e9t").mkdir()
+    for name in ("net.cfg", "net.weights"):
+        os.rename(name, os.path.join("n\u00e9t", name))
+    env = dict(os.environ, PYTHONPATH=str(need.ROOT), LC_ALL="C", PYTHONUTF8="0")
+    argv = [sys.executable, "-m", "darkprune", "detect", b"n\xc3\xa9t/net", "a.png", "--runner", "opencv"]
+    ran = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+    assert ran.returncode == 0 and ran.stdout.startswith(b"a.png: Predicted in "), ran.stderr
+
+
+@pytest.mark.parametrize("again", ["a.png", "./a.png", "."])
+def test_an_image_that_is_named_twice_is_written_once(folder, again, capsys):
+    output(DETECT + [again, "-o", "out", "--save-labels"], capsys)
+    drawn = ["a.png", "b.png"] if again == "." else ["a.png"]
+    assert sorted(os.listdir("out")) == drawn
+    assert sorted(path.name for path in folder.glob("?.txt")) == [name[0] + ".txt" for name in drawn]
+    found = json.loads(output(DETECT + [again, "--json"], capsys).out)["images"]
+    assert len(found) == 1 + len(drawn)
+
+
+@pytest.mark.parametrize("name", ["net.names", "other.names", "train.txt", "valid.txt", "three.txt", "three.data"])
+def test_no_output_replaces_what_is_read(folder, name, capsys):
+    (folder / "three.data").write_text("classes=3\ntrain=train.txt\nvalid = valid.txt\nnames=three.txt\n")
+    for path in ("train.txt", "valid.txt"):
+        (folder / path).write_text("a.png\n")
+    more = ["--data", "three.data"]
+    if name.endswith(".names"):
+        more = []
+        (folder / name).write_text("cat\ndog\nemu\n")
+    before = snapshot(folder)
+    captured = output(DETECT + more + ["--out", name, "--overwrite"], capsys, 2)
+    cause = "the output would replace the input {0}".format(name)
+    hint = "choose another name; inputs are never overwritten"
+    assert captured.out == "" and captured.err.endswith("{}: error: {}\nhint: {}\n".format(name, cause, hint))
+    assert snapshot(folder) == before
+
+
+def test_no_output_replaces_the_lists_of_darknets_data_file(folder, capsys):
+    (folder / "coco.data").write_text("classes=3\nvalid=valid.txt\nnames=three.txt\n")
+    (folder / "valid.txt").write_text("a.png\n")
+    before = snapshot(folder)
+    captured = output(DETECT + ["--out", "valid.txt", "--overwrite"], capsys, 2)
+    assert captured.err.startswith("names: three.txt\nvalid.txt: error: the output would replace the input valid.txt")
+    assert captured.out == "" and snapshot(folder) == before
+
+
 # ---- bad input
 
 
@@ -262,6 +310,46 @@ def too_few_names(folder):
 @case("none.names: error: the file of class names cannot be read: No such file or directory\nhint: check the path\n")
 def missing_names(folder):
     return DETECT + ["--names", "none.names"]
+
+
+TWICE = "{}: error: two outputs would have this name\nhint: choose another name for one\n"
+
+
+@case(TWICE.format("p.jpg"))
+def picture_and_json_in_one_file(folder):
+    return DETECT + ["-o", "p.jpg", "--out", "p.jpg"]
+
+
+@case(TWICE.format("out"))
+def json_in_place_of_the_folder(folder):
+    return DETECT + ["-o", "out/", "--out", "out"]
+
+
+@case(TWICE.format("out"))
+def json_in_place_of_a_folder_above(folder):
+    return DETECT + ["-o", "out/new", "--out", "out"]
+
+
+@case(TWICE.format("a.txt"))
+def json_in_place_of_the_labels(folder):
+    return DETECT + ["--save-labels", "--out", "a.txt"]
+
+
+@case(TWICE.format("a.txt"))
+def two_images_of_one_label_file(folder):
+    os.rename("b.png", "a.bmp")
+    return DETECT + ["a.bmp", "--save-labels"]
+
+
+@case("out.gif: error: -o writes no .gif files\nhint: use .jpg, .png or .bmp\n")
+def picture_of_another_format(folder):
+    return DETECT + ["-o", "out.gif"]
+
+
+@case("error: nms must be from 0 to 1\nhint: Darknet's is 0.45\n")
+def nms_before_the_pair(folder):
+    (folder / "net.cfg").write_text("[net")
+    return DETECT + ["--nms", "45"]
 
 
 @case("error: thresh must be from 0 to 1\nhint: Darknet's is 0.25\n")
