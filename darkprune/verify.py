@@ -10,7 +10,7 @@ import numpy as np
 
 from darkprune.backends.forward import Progress
 from darkprune.backends.numpy_ import NumpyRunner
-from darkprune.detect.preprocess import load_image
+from darkprune.detect.preprocess import load_image, require_image_input
 from darkprune.errors import DarkpruneError, VerifyError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
@@ -69,6 +69,7 @@ def test_batch(net: Net, path: Optional[str] = None, seed: int = 0) -> np.ndarra
     if not shape.c:
         raise VerifyError("the net takes {} flat values, not an image".format(shape.outputs), net.config.place())
     if path is not None:
+        require_image_input(net)
         return load_image(path, shape.w, shape.h, shape.c)
     random = np.random.RandomState(seed)
     y, x = np.mgrid[0 : shape.h, 0 : shape.w].astype(np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 from darkprune.cli.common import grouped, notice_texts, print_json, warn, write
 from darkprune.darknet.pair import write_file
 from darkprune.data.anchors import average_iou, find_anchors
-from darkprune.data.data_file import DataFile
+from darkprune.data.data_file import SPLITS, DataFile
 from darkprune.data.data_set import read_detection
 from darkprune.data.problems import Problems
 from darkprune.errors import UsageError, place
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--width", metavar="W", type=int, required=True, help="width of the net's input")
     parser.add_argument("--height", metavar="H", type=int, required=True, help="height of the net's input")
-    parser.add_argument("--split", default="train", help="the list of the .data file (default: %(default)s)")
+    parser.add_argument("--split", choices=SPLITS, default="train", help="the list of images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random starts (default: %(default)s)")
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="anchors.txt", help="file to write (default: %(default)s)"
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("the images of {} have no boxes".format(arguments.split), place(data.path), "label them first")
     text = as_text(find_anchors(sizes, arguments.num_of_clusters, arguments.seed), arguments.width)
     anchors = np.array([float(word) for word in text.split(",")]).reshape(-1, 2)
-    write_file(arguments.output, (text + "\n").encode("ascii"), [arguments.data], arguments.overwrite)
+    write_file(arguments.output, (text + "\n").encode("ascii"), [arguments.data] + data.files(), arguments.overwrite)
     classes = np.concatenate([truth.classes for truth in found.truths])[usable]
     result: Dict[str, Any] = {
         "anchors": anchors.tolist(),
