@@ -15,6 +15,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(str(tmp_path))
     (tmp_path / "set.data").write_text("train = train.txt\nnames = set.names\n")
     (tmp_path / "set.names").write_text("a\nb\nc\n")
+    (tmp_path / "old.txt").write_text("10,10")
     (tmp_path / "train.txt").write_text("1.jpg\n2.jpg\n")
     for name, text in (("1", "0 .5 .5 .1 .2\n2 .5 .5 .5 .5\n"), ("2", "2 .5 .5 .1 .2\n")):
         (tmp_path / (name + ".jpg")).write_bytes(b"x")
@@ -82,7 +83,13 @@ def test_problems_stop_it_unless_told_otherwise(folder, capsys):
             ["--split", "valid"],
             "set.data: error: this file has no valid = ...\nhint: add a line valid = FILE\n",
         ),
-        (None, ["-o", "set.names"], "set.names: error: this file exists\nhint: --overwrite replaces it\n"),
+        (None, ["-o", "old.txt"], "old.txt: error: this file exists\nhint: --overwrite replaces it\n"),
+        (
+            None,
+            ["-o", "set.names", "--overwrite"],
+            "set.names: error: the output would replace the input set.names\n"
+            "hint: choose another name; inputs are never overwritten\n",
+        ),
         (
             None,
             ["-o", "set.data", "--overwrite"],
