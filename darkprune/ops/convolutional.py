@@ -69,6 +69,7 @@ class Convolutional(Op):
         opt("flipped", "int", 0),
         opt("binary", "int", 0),
         opt("xnor", "int", 0),
+        opt("bin_output", "int", 0, only="alexeyab"),  # what a GPU hands on where only binary layers read
         opt("dontload", "int", 0),
         opt("dontloadscales", "int", 0),
         opt("numload", "int", 0, only="pjreddie"),
@@ -79,7 +80,7 @@ class Convolutional(Op):
         opt("reverse", "int", 0, only="alexeyab"),
         opt("coordconv", "int", 0, only="alexeyab"),
     )
-    passive = "bin_output dot angle grad_centr assisted_excitation stream wait_stream"
+    passive = "dot angle grad_centr assisted_excitation stream wait_stream"
 
     def points(self, layer: "Layer", key: str) -> bool:
         return layer["share_index"] != NO_LAYER
