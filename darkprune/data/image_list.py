@@ -42,8 +42,8 @@ def read_images(path: str, problems: Optional[Problems] = None) -> List[Image]:
         return [Image(path, path, None)]
     found = Problems() if problems is None else problems
     images = _list(path, found)
-    if problems is None:
-        found.settle()
+    if problems is None and len(found):
+        raise found.error(ignorable=False)
     if not images:
         raise UsageError("none of the images in this list exists", place(path), "check the working directory")
     return images

@@ -52,9 +52,10 @@ class Problems:
         text = "{} problem{} in the data: {}".format(total, "" if total == 1 else "s", kinds)
         return text if total <= len(self.shown) else "{}; the first {} are shown".format(text, len(self.shown))
 
-    def error(self) -> DataError:
-        """All problems as one error."""
-        return DataError(self.summary(), self.shown, "mend the files, or go on without them by --ignore-problems")
+    def error(self, ignorable: bool = True) -> DataError:
+        """All problems as one error, with the cure that a command has whose user may ignore them."""
+        hint = "mend the files, or go on without them by --ignore-problems" if ignorable else "mend the files"
+        return DataError(self.summary(), self.shown, hint)
 
     def settle(self, ignore: bool = False) -> List[Notice]:
         """The problems as warnings, the last one the summary, where they are to be ignored; else raises DataError."""

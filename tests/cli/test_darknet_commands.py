@@ -283,7 +283,7 @@ BAD_LIST = (
     "bad.txt:1: error: this image does not exist\n    1 | dog\n"
     "hint: relative paths start at the working directory, or else at the list\n"
     "error: 1 problem in the data: missing image (1)\n"
-    "hint: mend the files, or go on without them by --ignore-problems\n"
+    "hint: mend the files\n"
 )
 
 

@@ -71,7 +71,7 @@ def test_what_is_wrong_with_a_list(folder):
         "set/list.txt:3: error: this image does not exist\n    3 | no.jpg\n" + HINT + "\n"
         "set/list.txt:4: error: this is a folder, not an image\n    4 | sub\n" + HINT + "\n"
         "error: 2 problems in the data: missing image (2)\n"
-        "hint: mend the files, or go on without them by --ignore-problems"
+        "hint: mend the files"
     )
     found = Problems()
     assert image_list.read(path, found) == ["a.jpg"]
@@ -84,7 +84,7 @@ def test_of_many_problems_the_first_are_shown(folder):
     assert text.count("does not exist") == 10 and "9.jpg" in text and "10.jpg" not in text
     assert text.endswith(
         "\nerror: 1000 problems in the data: missing image (1000); the first 10 are shown\n"
-        "hint: mend the files, or go on without them by --ignore-problems"
+        "hint: mend the files"
     )
     found = Problems()
     image_list.read(path, found)
