@@ -80,6 +80,10 @@ class PlanError(DarkpruneError):
     """A plan is malformed, or was made for another pair."""
 
 
+class CalibrationError(DarkpruneError):
+    """Ranges are malformed, or were measured for another pair, or cannot be measured."""
+
+
 class OutputError(DarkpruneError):
     """A file cannot be written where it was asked for."""
 

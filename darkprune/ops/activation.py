@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 
 import numpy as np
 
-from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, opt
+from darkprune.ops.activation_functions import ACTIVATIONS
+from darkprune.ops.base import FLOAT, OWN, Emission, Fate, Hazard, Op, Shape, elementwise, opt
 from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Activation(Op):
         if layer["activation"] == "linear":
             return ins[0]
         return elementwise(ins[0], lambda v: activated(layer, v))
+
+    def int8(self, layer: "Layer") -> str:
+        return FLOAT if ACTIVATIONS[layer["activation"]].couples_channels else OWN
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.activation(xs[0], layer["activation"])

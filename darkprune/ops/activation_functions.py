@@ -23,6 +23,9 @@ Activation = NamedTuple(
     ],
 )
 
+# What 8-bit integers need no table for: an int8 convolution puts out their result itself.
+DIRECT = frozenset(["linear", "relu"])
+
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 REACHED = 1e-3  # relative distance up to which `inverse` accepts a pre-activation value
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, List
 
 import numpy as np
 
-from darkprune.ops.base import Emission, Fate, Op, Shape, image, require_image
+from darkprune.ops.base import OWN, Emission, Fate, Op, Shape, image, require_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -25,6 +25,9 @@ class Avgpool(Op):
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
         return ins[0]
+
+    def int8(self, layer: "Layer") -> str:
+        return OWN
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.global_avg_pool(xs[0])

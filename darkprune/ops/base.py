@@ -128,6 +128,13 @@ Hazard = NamedTuple(
 )
 
 
+# What a layer is in a net of 8-bit integers (`Op.int8`).
+FLOAT = "float"  # it computes on floats
+WEIGHTS = "weights"  # products of 8-bit values and weights
+SAME = "same"  # it moves or picks values: its output keeps the scale of its input
+OWN = "own"  # integers in and out, each with a scale of its own
+
+
 class Op:
     """One layer type. Instances hold no state; every method gets the layer it is about.
 
@@ -227,6 +234,10 @@ class Op:
     def batch_norm(self, layer: "Layer") -> bool:
         """Whether a batch norm of the layer's own stands between its weights and its activation."""
         return False
+
+    def int8(self, layer: "Layer") -> str:
+        """What the layer is in a net of 8-bit integers: FLOAT, WEIGHTS, SAME or OWN."""
+        return FLOAT
 
     def flops(self, layer: "Layer") -> float:
         """Operations per image as AlexeyAB's Darknet counts them."""

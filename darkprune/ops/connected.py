@@ -5,18 +5,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 import numpy as np
 
 from darkprune.errors import Unsupported
-from darkprune.ops.base import (
-    Absorber,
-    Emission,
-    Fate,
-    Hazard,
-    Op,
-    ParamSpec,
-    Shape,
-    image,
-    opt,
-    param,
-)
+from darkprune.ops.base import WEIGHTS, Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, image, opt, param
 from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
@@ -84,6 +73,9 @@ class Connected(Op):
     def absorber(self, layer: "Layer") -> Optional[Absorber]:
         bn = self.batch_norm(layer)
         return Absorber(False, "mean" if bn else "biases", -1.0 if bn else 1.0, 1, layer.input_shape().area)
+
+    def int8(self, layer: "Layer") -> str:
+        return WEIGHTS
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         for key in self.peculiar:

@@ -7,6 +7,8 @@ import numpy as np
 
 from darkprune.errors import Unsupported
 from darkprune.ops.base import (
+    FLOAT,
+    WEIGHTS,
     Absorber,
     Emission,
     Fate,
@@ -246,6 +248,9 @@ class Convolutional(Op):
         return Absorber(self.padding(layer) > 0, "mean" if bn else "biases", -1.0 if bn else 1.0, self.groups(layer), 1)
 
     # ---- running
+
+    def int8(self, layer: "Layer") -> str:
+        return FLOAT if any(layer[key] for key in _PECULIAR + ("antialiasing",)) else WEIGHTS
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         for key in _PECULIAR:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 import numpy as np
 
 from darkprune.errors import CfgError, GraphError
-from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, elementwise, image, opt
+from darkprune.ops.base import OWN, Emission, Fate, Hazard, Op, Shape, elementwise, image, opt
 from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Gate(Op):
         if layer["activation"] == "linear":
             return Emission(offset, live)
         return elementwise(Emission(offset, live), lambda v: activated(layer, v))
+
+    def int8(self, layer: "Layer") -> str:
+        return OWN
 
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         return size

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 import numpy as np
 
 from darkprune.darknet import values
-from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape
+from darkprune.ops.base import SAME, Emission, Fate, Hazard, Op, Shape
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -24,6 +24,9 @@ class Identity(Op):
 
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
         return ins[0]
+
+    def int8(self, layer: "Layer") -> str:
+        return SAME
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return xs[0]

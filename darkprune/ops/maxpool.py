@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 import numpy as np
 
 from darkprune.errors import GraphError, Unsupported
-from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, describe, image, opt, require_image, window
+from darkprune.ops.base import (
+    FLOAT,
+    SAME,
+    Emission,
+    Fate,
+    Hazard,
+    Op,
+    Shape,
+    describe,
+    image,
+    opt,
+    require_image,
+    window,
+)
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -106,6 +119,9 @@ class Maxpool(Pool):
         if layer["maxpool_depth"] or layer["antialiasing"]:
             return Op.emit(self, layer, ins, fate)
         return ins[0]
+
+    def int8(self, layer: "Layer") -> str:
+        return FLOAT if layer["maxpool_depth"] or layer["antialiasing"] else SAME
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         if layer["maxpool_depth"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 
 from darkprune.darknet import values
 from darkprune.errors import GraphError, Unsupported
-from darkprune.ops.base import Hazard, Op, Shape, flat, image, opt, require_image
+from darkprune.ops.base import FLOAT, SAME, Hazard, Op, Shape, flat, image, opt, require_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -42,6 +42,9 @@ class Reorg(Op):
                 "use a [net] size that the strides divide, and at least {} channels".format(square),
             )
         return image(shape.w // stride, shape.h // stride, shape.c * square)
+
+    def int8(self, layer: "Layer") -> str:
+        return FLOAT if layer["flatten"] or layer["extra"] else SAME
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         shape, reverse = layer.shape, bool(layer["reverse"])

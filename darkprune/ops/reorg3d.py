@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, List
 import numpy as np
 
 from darkprune.errors import GraphError
-from darkprune.ops.base import Emission, Fate, Op, Shape, image, opt, require_image
+from darkprune.ops.base import SAME, Emission, Fate, Op, Shape, image, opt, require_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -43,6 +43,9 @@ class Reorg3d(Op):
             return Op.emit(self, layer, ins, fate)
         square = layer["stride"] ** 2
         return Emission(np.tile(ins[0].offset, square), np.tile(ins[0].live, square))
+
+    def int8(self, layer: "Layer") -> str:
+        return SAME
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.space_to_depth(xs[0], layer["stride"], bool(layer["reverse"]))

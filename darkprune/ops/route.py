@@ -6,7 +6,7 @@ import numpy as np
 
 from darkprune.darknet import values
 from darkprune.errors import GraphError
-from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, flat, image, opt
+from darkprune.ops.base import FLOAT, OWN, SAME, Emission, Fate, Hazard, Op, Shape, flat, image, opt
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -69,6 +69,11 @@ class Route(Op):
     def emit(self, layer: "Layer", ins: List[Emission], fate: Fate) -> Emission:
         join = self._flattened if not layer.shape.c else self._joined
         return Emission(join(layer, [e.offset for e in ins]), join(layer, [e.live for e in ins]))
+
+    def int8(self, layer: "Layer") -> str:
+        if not layer.shape.c:
+            return FLOAT
+        return OWN if len(layer.inputs) > 1 else SAME
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         groups, chosen = max(1, layer["groups"]), layer["group_id"]

@@ -5,17 +5,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 import numpy as np
 
 from darkprune.errors import CfgError, GraphError, Unsupported
-from darkprune.ops.base import (
-    Emission,
-    Fate,
-    Hazard,
-    Op,
-    ParamSpec,
-    Shape,
-    elementwise,
-    opt,
-    param,
-)
+from darkprune.ops.base import FLOAT, OWN, Emission, Fate, Hazard, Op, ParamSpec, Shape, elementwise, opt, param
 from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
@@ -145,6 +135,10 @@ class Shortcut(Op):
         if layer["activation"] == "linear":
             return Emission(offset, live)
         return elementwise(Emission(offset, live), lambda v: activated(layer, v))
+
+    def int8(self, layer: "Layer") -> str:
+        plain = self.weighting(layer)[0] == "none" and all(np.all(row == 1) for row in self.factors(layer))
+        return OWN if plain and min(step or 1 for step in self._steps(layer)) > 0 else FLOAT
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         factors = self._multipliers(layer, b)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 import numpy as np
 
 from darkprune.errors import GraphError
-from darkprune.ops.base import Emission, Fate, Hazard, Op, Shape, describe, image, opt, require_image
+from darkprune.ops.base import FLOAT, SAME, Emission, Fate, Hazard, Op, Shape, describe, image, opt, require_image
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -36,6 +36,9 @@ class Upsample(Op):
         stride = layer["stride"]
         factor = layer["scale"] * (stride * stride if stride < 0 else 1)
         return Emission(ins[0].offset * factor, ins[0].live)
+
+    def int8(self, layer: "Layer") -> str:
+        return SAME if layer["stride"] > 0 and layer["scale"] == 1 else FLOAT
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         if layer["stride"] < 0:

@@ -1,0 +1,1 @@
+"""INT8: ranges of tensors, their calibration, and nets of integers."""
