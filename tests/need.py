@@ -65,6 +65,24 @@ def torch():
     return found
 
 
+def onnx():
+    """The module onnx."""
+    try:
+        return importlib.import_module("onnx")
+    except ImportError as error:
+        reason = "onnx does not import: {}".format(error)
+    return _absent(reason)
+
+
+def onnxruntime():
+    """The module onnxruntime."""
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        reason = "onnxruntime does not import: {}".format(error)
+    return _absent(reason)
+
+
 def libdarknet():
     """The path of pjreddie's Darknet as a shared library, from Debian's package."""
     return _present(LIBDARKNET, "", "Debian's package darknet")

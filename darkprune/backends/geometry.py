@@ -82,10 +82,10 @@ def require_fewer_channels(b: "Builder", x: Any, count: int) -> None:
         raise b.unsupported("max_channels of {} channels to {}".format(x.shape[1], count))
 
 
-def softmax_runs(b: "Builder", x: Any, groups: int, spatial: bool) -> Tuple[int, int, int, int]:
+def softmax_runs(b: "Builder", x: Any, groups: int, spatial: bool) -> Tuple[Any, int, int, int]:
     """The shape [N, groups, what is normalised, pixels] of a softmax. Raises Unsupported."""
     area = int(x.shape[2]) * int(x.shape[3])
     count = int(x.shape[1]) * (1 if spatial else area)
     if groups < 1 or count % groups:
         raise b.unsupported("softmax of {} values in {} groups".format(count, groups))
-    return int(x.shape[0]), groups, count // groups, area if spatial else 1
+    return x.shape[0], groups, count // groups, area if spatial else 1

@@ -1,0 +1,146 @@
+"""An ONNX graph in the making: nodes, constants and their names.
+
+Imports onnx: only what needs it imports this module. Opset 13 and IR version 7, of 2020, since ONNX Runtime from 1.6,
+OpenCV 4 and 5 and TensorRT 8 all read them.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 13
+IR_VERSION = 7
+BATCH = "N"  # the name of a first axis that may have any length
+
+Length = Union[int, str]
+
+
+class OnnxTensor(object):
+    """A tensor of the graph: its node is made when its name is asked for first.
+
+    Attributes:
+        shape: (N, c, h, w); N is a number, or BATCH.
+        flat: for constants, the name of the same values as [1, c, h, w]; else None.
+        with_bias: for sums of products, what makes the tensor anew with a bias of each filter in the same node.
+    """
+
+    __slots__ = ("shape", "flat", "with_bias", "_name", "_make")
+
+    ndim = 4
+
+    def __init__(
+        self,
+        shape: Sequence[Length],
+        name: Optional[str] = None,
+        make: Optional[Callable[[], str]] = None,
+        flat: Optional[str] = None,
+        with_bias: Optional[Callable[[np.ndarray], "OnnxTensor"]] = None,
+    ) -> None:
+        self.shape: Tuple[Any, ...] = tuple(shape)
+        self.flat = flat
+        self.with_bias = with_bias
+        self._name = name
+        self._make = make
+
+    def __len__(self) -> int:
+        """Images; 1 where there may be any number."""
+        return self.shape[0] if isinstance(self.shape[0], int) else 1
+
+    @property
+    def name(self) -> str:
+        """What the graph calls it."""
+        if self._name is None:
+            assert self._make is not None
+            self._name = self._make()
+        return self._name
+
+    def renamed(self, name: str) -> None:
+        """Called by the graph when it gave the tensor another name."""
+        self._name = name
+
+
+class OnnxGraph(object):
+    """Nodes in the order of computation, and constants.
+
+    Attributes: inputs, outputs (the tensors), nodes, constants (TensorProtos), properties (of the model: texts by key).
+    """
+
+    def __init__(self) -> None:
+        self.inputs: List[OnnxTensor] = []
+        self.outputs: List[OnnxTensor] = []
+        self.nodes: List[Any] = []
+        self.constants: List[Any] = []
+        self.properties: Dict[str, str] = {}
+        self._names: Dict[str, int] = {}
+
+    def unique(self, name: str) -> str:
+        """The name, with a number behind it where it is taken."""
+        self._names[name] = count = self._names.get(name, 0) + 1
+        return name if count == 1 else self.unique("{}_{}".format(name, count))
+
+    def input(self, name: str, shape: Sequence[Length]) -> OnnxTensor:
+        """A new input of the model, float32."""
+        tensor = OnnxTensor(shape, self.unique(name))
+        self.inputs.append(tensor)
+        return tensor
+
+    def constant(self, values: Any, name: str, dtype: Any = np.float32) -> str:
+        """The name of a new constant of those values."""
+        array = np.array(values, dtype, order="C")
+        self.constants.append(numpy_helper.from_array(array, self.unique(name)))
+        return str(self.constants[-1].name)
+
+    def node(self, operator: str, inputs: Iterable[str], name: str, **attributes: Any) -> str:
+        """Appends a node with one output; node and output get the name, which is returned."""
+        name = self.unique(name)
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], name, **attributes))
+        return name
+
+    def rename(self, tensor: OnnxTensor, name: str) -> None:
+        """Gives the output of a node another name, there and where it is read."""
+        old, new = tensor.name, self.unique(name)
+        for node in reversed(self.nodes):
+            node.input[:] = [new if x == old else x for x in node.input]
+            if old in node.output:
+                node.output[:] = [new if x == old else x for x in node.output]
+                node.name = new
+                break
+        tensor.renamed(new)
+
+    def makes(self, tensor: OnnxTensor, since: int) -> bool:
+        """Whether one of the nodes from number `since` on makes it."""
+        return any(tensor.name in node.output for node in self.nodes[since:])
+
+    def size(self) -> int:
+        """Bytes of the constants."""
+        return sum(len(constant.raw_data) for constant in self.constants)
+
+    def model(self, producer: str, version: str) -> Any:
+        """The ModelProto of what the outputs need."""
+        nodes, needed = self._live()
+        graph = helper.make_graph(
+            nodes,
+            "net",
+            [helper.make_tensor_value_info(x.name, TensorProto.FLOAT, x.shape) for x in self.inputs],
+            [helper.make_tensor_value_info(x.name, TensorProto.FLOAT, x.shape) for x in self.outputs],
+            [constant for constant in self.constants if constant.name in needed],
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name=producer,
+            producer_version=version,
+        )
+        helper.set_model_props(model, dict(sorted(self.properties.items())))
+        return model
+
+    def _live(self) -> Tuple[List[Any], set]:
+        """The nodes that the outputs depend on, and all names that they read."""
+        needed, nodes = {x.name for x in self.outputs}, []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                nodes.append(node)
+        return nodes[::-1], needed
