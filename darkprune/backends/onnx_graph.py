@@ -9,8 +9,11 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tupl
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from darkprune.errors import Unsupported
+
 OPSET = 13
 IR_VERSION = 7
+MOST_BYTES = 2**31 - 2**24  # protobuf's limit, less what is no weights
 BATCH = "N"  # the name of a first axis that may have any length
 
 Length = Union[int, str]
@@ -63,15 +66,17 @@ class OnnxTensor(object):
 class OnnxGraph(object):
     """Nodes in the order of computation, and constants.
 
-    Attributes: inputs, outputs (the tensors), nodes, constants (TensorProtos), properties (of the model: texts by key).
+    Attributes: inputs, outputs (the tensors), nodes, constants (arrays by name), properties (of the model: texts by
+    key), bytes (of the constants).
     """
 
     def __init__(self) -> None:
         self.inputs: List[OnnxTensor] = []
         self.outputs: List[OnnxTensor] = []
         self.nodes: List[Any] = []
-        self.constants: List[Any] = []
+        self.constants: Dict[str, np.ndarray] = {}
         self.properties: Dict[str, str] = {}
+        self.bytes = 0
         self._names: Dict[str, int] = {}
 
     def unique(self, name: str) -> str:
@@ -88,8 +93,13 @@ class OnnxGraph(object):
     def constant(self, values: Any, name: str, dtype: Any = np.float32) -> str:
         """The name of a new constant of those values."""
         array = np.array(values, dtype, order="C")
-        self.constants.append(numpy_helper.from_array(array, self.unique(name)))
-        return str(self.constants[-1].name)
+        self.bytes += array.nbytes
+        if self.bytes > MOST_BYTES:
+            cause = "the ONNX file would hold more than {:.1f} GB of weights, and none can".format(MOST_BYTES / 1e9)
+            raise Unsupported(cause, hint="prune the net first")
+        name = self.unique(name)
+        self.constants[name] = array
+        return name
 
     def node(self, operator: str, inputs: Iterable[str], name: str, **attributes: Any) -> str:
         """Appends a node with one output; node and output get the name, which is returned."""
@@ -108,13 +118,15 @@ class OnnxGraph(object):
                 break
         tensor.renamed(new)
 
+    def called(self, tensor: OnnxTensor, name: str) -> OnnxTensor:
+        """The tensor under that name, which a graph gives its outputs: itself, or a copy of what another layer makes."""
+        if tensor.name == name:
+            return tensor
+        return OnnxTensor(tensor.shape, self.node("Identity", [tensor.name], name))
+
     def makes(self, tensor: OnnxTensor, since: int) -> bool:
         """Whether one of the nodes from number `since` on makes it."""
         return any(tensor.name in node.output for node in self.nodes[since:])
-
-    def size(self) -> int:
-        """Bytes of the constants."""
-        return sum(len(constant.raw_data) for constant in self.constants)
 
     def model(self, producer: str, version: str) -> Any:
         """The ModelProto of what the outputs need."""
@@ -124,8 +136,10 @@ class OnnxGraph(object):
             "net",
             [helper.make_tensor_value_info(x.name, TensorProto.FLOAT, x.shape) for x in self.inputs],
             [helper.make_tensor_value_info(x.name, TensorProto.FLOAT, x.shape) for x in self.outputs],
-            [constant for constant in self.constants if constant.name in needed],
         )
+        for name, array in self.constants.items():
+            if name in needed:
+                graph.initializer.add().CopyFrom(numpy_helper.from_array(array, name))
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],

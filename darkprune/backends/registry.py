@@ -4,7 +4,7 @@ from typing import Any, Tuple
 
 from darkprune.darknet.dialect import DEFAULT
 
-RUNNERS: Tuple[str, ...] = ("numpy", "torch", "opencv", "darknet")
+RUNNERS: Tuple[str, ...] = ("numpy", "torch", "onnxruntime", "opencv", "darknet")
 
 
 def open_runner(name: str, cfg: str, weights: str, dialect: str = DEFAULT) -> Any:
@@ -31,4 +31,9 @@ def open_runner(name: str, cfg: str, weights: str, dialect: str = DEFAULT) -> An
         from darkprune.graph.build import load
 
         return TorchRunner(load(cfg, weights, dialect))
+    if name == "onnxruntime":
+        from darkprune.backends.onnxruntime_ import OnnxRuntimeRunner
+        from darkprune.graph.build import load
+
+        return OnnxRuntimeRunner(load(cfg, weights, dialect))
     raise KeyError(name)

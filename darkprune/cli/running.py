@@ -16,7 +16,7 @@ from darkprune.data.data_file import DataFile
 from darkprune.data.text import resolve
 from darkprune.errors import GraphError, MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
 
-FASTEST = ("opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
+FASTEST = ("onnxruntime", "opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
 _DARKNETS = ("coco.data", "imagenet1k.data")  # in the folder cfg, or beside the cfg
 _LISTS = (".txt", ".list")
 

@@ -1,0 +1,169 @@
+"""A net in ONNX Runtime, on the CPU. onnx and onnxruntime are imported when the runner is opened."""
+
+import importlib
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
+
+import numpy as np
+
+from darkprune.backends.base import Runner
+from darkprune.errors import MissingDependency, Unsupported, UsageError, VerifyError
+from darkprune.graph.net import Net, heads
+
+INSTALL = {"onnx": "pip install onnx", "onnxruntime": "pip install onnxruntime"}
+_CPU = ["CPUExecutionProvider"]
+_ANY = "N"  # darkprune.backends.onnx_graph.BATCH, whose import needs onnx
+_ERRORS_ONLY = 3  # severity of what it logs
+
+
+class OnnxRuntimeRunner(Runner):
+    """Runs a Net that has values, as the model that `darkprune export` writes of it.
+
+    Args:
+        net: the net; its dialect's arithmetic is used.
+        threads: None for as many as ONNX Runtime takes.
+        lower: makes the graph of layers and of a batch's length, a darkprune.backends.onnx_model.Lowered; by default
+            that of the net with its batch norm folded.
+
+    One session is held: that of the outputs that were last asked for, or any of them.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self, net: Net, threads: Optional[int] = None, lower: Optional[Callable[[Sequence[int], Any], Any]] = None
+    ) -> None:
+        self.net = net
+        self.dialect = net.dialect.name
+        self.threads = threads
+        self._lower = lower
+        self._lowered: Any = None
+        self._layers: List[int] = []
+        self._batch: Union[int, str, None] = None  # the model's first axis; None before there was a batch
+        self._named = False  # whether its outputs are all named tensors, not layers
+        self._session: Any = None
+
+    def open(self) -> None:
+        """Makes the graph of the heads.
+
+        Raises MissingDependency where onnx or onnxruntime cannot be imported, and Unsupported for a layer that ONNX
+        cannot say.
+        """
+        import_onnxruntime()
+        self._make(heads(self.net), 1)
+
+    def infer(self, batch: np.ndarray, layers: Optional[Iterable[int]] = None) -> Dict[int, np.ndarray]:
+        """Outputs by layer index, float32 [N,C,H,W]; all of them, or those of `layers`.
+
+        Raises UsageError for a batch of another shape, Unsupported for a layer that cannot be run, VerifyError where
+        ONNX Runtime refuses the model.
+        """
+        self._require(batch)
+        wanted = list(range(len(self.net.layers)) if layers is None else layers)
+        if self._lowered is None or self._named or not set(wanted) <= set(self._layers) or not self._fits(len(batch)):
+            self._make(wanted, self._length(len(batch)))
+        self._start()
+        return dict(zip(wanted, self._run(batch, [self._lowered.outputs[index].name for index in wanted])))
+
+    def named(self, batch: np.ndarray, names: Sequence[str]) -> Dict[str, np.ndarray]:
+        """Tensors by their names in darkprune.quant.tensors, float32 [N,C,H,W]: also what activations read.
+
+        Raises KeyError for a name that the net has not, else as `infer`.
+        """
+        self._require(batch)
+        if self._lowered is None or not self._named or not self._fits(len(batch)):
+            self._make(range(len(self.net.layers)), self._length(len(batch)))
+            unique = {x.name: x for x in self._lowered.tensors.values()}
+            self._lowered.graph.outputs = [x for x in unique.values() if x not in self._lowered.graph.inputs]
+            self._named = True
+        self._start()
+        tensors = [self._lowered.tensors[name].name for name in names]
+        return dict(zip(names, self._run(batch, tensors)))
+
+    def _require(self, batch: np.ndarray) -> None:
+        shape = self.net.input.shape
+        if batch.ndim != 4 or tuple(batch.shape[1:]) != (shape.c, shape.h, shape.w):
+            cause = "the batch has shape {}, the net takes [N, {}, {}, {}]"
+            raise UsageError(cause.format(list(batch.shape), shape.c, shape.h, shape.w))
+
+    def _fits(self, images: int) -> bool:
+        return self._batch in (images, _ANY)
+
+    def _length(self, images: int) -> Union[int, str]:
+        """The model's first axis: fixed until a batch comes that has another length than those before."""
+        return images if self._session is None or self._batch == images else _ANY
+
+    def _make(self, layers: Sequence[int], batch: Union[int, str]) -> None:
+        """The graph, without a session yet."""
+        import_onnx()
+        if self._lower is None:
+            from darkprune.backends.onnx_model import folded, lower
+
+            self._lowered = lower(folded(self.net), layers, batch)
+        else:
+            self._lowered = self._lower(layers, batch)
+        self._batch, self._layers, self._named, self._session = batch, list(layers), False, None
+
+    def _start(self) -> None:
+        """The session, where there is none; the arrays then are its own."""
+        if self._session is not None:
+            return
+        runtime = import_onnxruntime()
+        options = runtime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+        model = self._lowered.model(check=False)
+        self._lowered.graph.constants.clear()
+        data = model.SerializeToString()
+        del model
+        self._session = session(runtime, data, options)
+
+    def _run(self, batch: np.ndarray, tensors: Sequence[str]) -> List[np.ndarray]:
+        """Tensors by their names in the graph; two may be the same."""
+        batch = np.ascontiguousarray(batch, np.float32)
+        name = self._session.get_inputs()[0].name
+        order = sorted(set(tensors) - {name})
+        found = dict(zip(order, self._session.run(order, {name: batch}) if order else []))
+        return [batch if tensor == name else found[tensor] for tensor in tensors]
+
+    def close(self) -> None:
+        """Frees the session; may be called twice."""
+        self._lowered, self._session, self._batch, self._layers = None, None, None, []
+
+
+def session(runtime: Any, model: Any, options: Any) -> Any:
+    """An InferenceSession on the CPU of a model: bytes or a path. Raises VerifyError where it is refused."""
+    try:
+        return runtime.InferenceSession(model, options, providers=_CPU)
+    except (RuntimeError, ValueError, *_errors(runtime)) as error:
+        cause = "ONNX Runtime {} refuses the model: {}".format(runtime.__version__, _one_line(error))
+        raise VerifyError(cause, hint="pip install --upgrade onnxruntime") from error
+
+
+def _errors(runtime: Any) -> List[Any]:
+    """What ONNX Runtime raises: classes of its own, right under Exception."""
+    state = runtime.capi.onnxruntime_pybind11_state
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+    return [getattr(state, name) for name in names if hasattr(state, name)]
+
+
+def _one_line(error: Exception) -> str:
+    """What it says, without its own status codes."""
+    return " ".join(str(error).split()).split(" : ", 3)[-1].rstrip(".")
+
+
+def import_onnxruntime() -> Any:
+    """The module onnxruntime. Raises MissingDependency where it cannot be imported."""
+    return _imported("onnxruntime")
+
+
+def import_onnx() -> Any:
+    """The module onnx. Raises MissingDependency where it cannot be imported."""
+    return _imported("onnx")
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
+        raise MissingDependency("{} cannot be imported: {}".format(name, error), hint=INSTALL[name]) from error
