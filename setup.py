@@ -24,13 +24,16 @@ OPENCV = [
 # COCO's AP, on a workstation; Darknet's map needs nothing
 EVAL = ['faster-coco-eval>=1.6; python_version>="3.10"']
 
+# 1.16 of onnx is the last for Python 3.8, 1.14 that for 3.7
+ONNX = ['onnx>=1.12; python_version>="3.7"', 'onnxruntime>=1.14; python_version>="3.7"']
+
 TORCH = ['torch>=2.1; python_version>="3.9"']
 
 EXTRAS = {
     "opencv": OPENCV,
     "eval": EVAL,
     "torch": TORCH,
-    "onnx": [],
+    "onnx": ONNX,
     "train": [],
     "rtx": [],
     "tensorrt": [],
@@ -45,7 +48,7 @@ EXTRAS = {
         'mypy>=1.8; python_version>="3.9"',
     ],
     # what installs on a machine without CUDA
-    "all": OPENCV + EVAL + TORCH,
+    "all": OPENCV + EVAL + TORCH + ONNX,
 }
 
 setup(

@@ -103,13 +103,16 @@ def debian_images():
     return _present(DEBIAN_IMAGES, "dog.jpg", "Debian's package darknet")
 
 
-def runner(name):
+def runner(name, images=True):
     """What that runner needs, and OpenCV, which reads images."""
-    opencv()
+    if images or name == "opencv":
+        opencv()
     if name == "darknet":
         libdarknet()
     if name == "torch":
         torch()
+    if name == "onnxruntime":
+        onnx(), onnxruntime()
 
 
 def _present(path, inside, what):

@@ -119,7 +119,7 @@ class OnnxGraph(object):
         tensor.renamed(new)
 
     def called(self, tensor: OnnxTensor, name: str) -> OnnxTensor:
-        """The tensor under that name, which a graph gives its outputs: itself, or a copy of what another layer makes."""
+        """The tensor under the name that an output is to have: itself, or a copy of what another layer makes."""
         if tensor.name == name:
             return tensor
         return OnnxTensor(tensor.shape, self.node("Identity", [tensor.name], name))

@@ -209,7 +209,8 @@ class OnnxMaps(Builder):
         weight = ((distance >= -((size - 1) // 2)) & (distance <= size // 2)).astype(np.float32)
         weight[:, size // 2 : size // 2 + 1] -= 1
         squares = self.node("Mul", [x, x], "squares", x.shape[1:])
-        inputs = [squares, self.constants(weight[:, :, None, None] * alpha, "window"), self.constants([kappa] * c, "kappa")]
+        window = self.constants(weight[:, :, None, None] * alpha, "window")
+        inputs = [squares, window, self.constants([kappa] * c, "kappa")]
         total = self.node("Conv", inputs, "around", x.shape[1:], kernel_shape=[1, 1])
         factors = self.node("Pow", [total, self.constants(-beta, "power")], "factors", x.shape[1:])
         return self.node("Mul", [x, factors], "normalized", x.shape[1:])

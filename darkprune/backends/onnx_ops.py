@@ -53,10 +53,11 @@ class OnnxBuilder(OnnxMaps):
     def local_conv2d(self, x: Any, weight: Any, stride: int = 1, padding: int = 0) -> OnnxTensor:
         """Taps as channels, by a convolution with kernels of one 1 each; then a product of matrices per position."""
         oh, ow, n, c, kh, kw = weight.shape
-        ends = [max(0, (o - 1) * stride + k - padding - x.shape[2 + i]) for i, (o, k) in enumerate(((oh, kh), (ow, kw)))]
+        sides = ((oh, kh, x.shape[2]), (ow, kw, x.shape[3]))
+        ends = [max(0, (out - 1) * stride + size - padding - length) for out, size, length in sides]
         ones = np.tile(np.eye(kh * kw, dtype=np.float32).reshape(kh * kw, 1, kh, kw), (c, 1, 1, 1))
         options = {"strides": [stride] * 2, "pads": [padding] * 2 + ends, "dilations": [1, 1], "group": c}
-        given = [geometry.outputs(x.shape[2 + i], padding + ends[i], (kh, kw)[i], stride) for i in (0, 1)]
+        given = [geometry.outputs(side[2], padding + end, side[1], stride) for side, end in zip(sides, ends)]
         columns = self._convolution(x, ones, given, options)
         if given != [oh, ow]:
             columns = self._slice(columns, [2, 3], [0, 0], [oh, ow], "inside")

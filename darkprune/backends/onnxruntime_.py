@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Unio
 import numpy as np
 
 from darkprune.backends.base import Runner
-from darkprune.errors import MissingDependency, Unsupported, UsageError, VerifyError
+from darkprune.errors import MissingDependency, UsageError, VerifyError
 from darkprune.graph.net import Net, heads
 
 INSTALL = {"onnx": "pip install onnx", "onnxruntime": "pip install onnxruntime"}
@@ -59,6 +59,8 @@ class OnnxRuntimeRunner(Runner):
         """
         self._require(batch)
         wanted = list(range(len(self.net.layers)) if layers is None else layers)
+        if not wanted:
+            return {}
         if self._lowered is None or self._named or not set(wanted) <= set(self._layers) or not self._fits(len(batch)):
             self._make(wanted, self._length(len(batch)))
         self._start()

@@ -51,10 +51,10 @@ class Measurement(_Measurement):
     def in_process(self) -> Timing:
         """Measures in this process, whose environment already holds the number of threads."""
         clock = Clock.from_dict(self.clock)
-        if self.threads is not None:
-            _set_threads(self.runner, self.threads)
         model = Model(self.cfg, self.weights, self.runner, self.width, self.height)
         model.runner.fast = True
+        if self.threads is not None:
+            _set_threads(model.runner, self.threads)
         with model:
             seconds = model.runner.seconds(test_batch(model.net), model.layers, clock)
         return Timing(seconds, clock.cpu, clock.joules)
@@ -96,15 +96,14 @@ def _result(status: int, out: str, err: str) -> Timing:
     raise kind(answer["error"], Place(*answer["where"]) if answer["where"] else None, answer["hint"])
 
 
-def _set_threads(runner: str, count: int) -> None:
-    if runner == "opencv":
+def _set_threads(runner: Any, count: int) -> None:
+    """Where the environment does not do it."""
+    if runner.name == "opencv":
         from darkprune.backends.opencv_ import import_cv2
 
         import_cv2().setNumThreads(count)
-    elif runner == "torch":
-        import torch
-
-        torch.set_num_threads(count)
+    elif hasattr(runner, "threads"):
+        runner.threads = count
 
 
 def _search_path() -> str:

@@ -59,6 +59,7 @@ def findings(timeout: float = TIMEOUT) -> List[Finding]:
         [_program(), _numpy()]
         + [Finding("runner numpy", OK, "in the package", None, {})]
         + [_library("runner torch", "torch", facts, _of_torch), _library("runner opencv", "cv2", facts, _of_opencv)]
+        + [_library("runner onnxruntime", "onnxruntime", facts, _of_onnxruntime)]
         + [_library("runner darknet", "libdarknet", facts, _of_version)]
         + _gstreamer(facts["cv2"])
         + [_library("CUDA", "cuda", facts, _of_cuda)]
@@ -66,7 +67,6 @@ def findings(timeout: float = TIMEOUT) -> List[Finding]:
         + [_library("TensorRT", "tensorrt", facts, _of_tensorrt)]
         + [_library("TensorRT-RTX", "tensorrt_rtx", facts, _of_tensorrt)]
         + [_library(name, name, facts, _of_version) for name in ("pycuda", "onnx")]
-        + [_library("onnxruntime", "onnxruntime", facts, _of_onnxruntime)]
         + [_library("COCO metrics", "faster_coco_eval", facts, _of_version)]
         + cameras()
         + [_meter()]

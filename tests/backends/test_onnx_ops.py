@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 import need
-from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.errors import Unsupported
 from darkprune.ops.activation_functions import ACTIVATIONS
-from primitives import CASES, PARAMETERS, REFUSED, primitives, random
+from primitives import CASES, primitives
 
 onnx, onnxruntime = need.onnx(), need.onnxruntime()
 

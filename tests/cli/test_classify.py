@@ -46,7 +46,7 @@ def pairs(text):
     return [(name, float(score)) for name, _, score in rows]
 
 
-@pytest.mark.parametrize("runner", ["numpy", "torch", "opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["numpy", "torch", "onnxruntime", "opencv", "darknet"])
 def test_every_runner_says_what_alexeyabs_darknet_says(folder, runner, capsys):
     need.runner(runner)
     text = printed(CLASSIFY[:4] + ["--runner", runner, "--top", "4"], capsys).out

@@ -130,17 +130,18 @@ except ImportError:
 else:
     sys.exit("the hook does not work")
 import darkprune
-# they need torch, and only who asks for it loads them
-WORKSTATION = "torch_ops", "torch_activations", "torch_module", "torch_chunks"
+# they need torch or onnx, and only who asks for it loads them
+WORKSTATION = dict.fromkeys(["torch_ops", "torch_activations", "torch_module", "torch_chunks"], "torch")
+WORKSTATION.update(dict.fromkeys(["onnx_graph", "onnx_maps", "onnx_ops", "onnx_activations", "onnx_model"], "onnx"))
 count = 0
 for module in pkgutil.walk_packages(darkprune.__path__, "darkprune."):
     if module.name.split(".")[-1] in WORKSTATION:
         try:
             importlib.import_module(module.name)
         except ImportError as error:
-            assert str(error) == "torch is absent in this test", error
+            assert str(error) == WORKSTATION[module.name.split(".")[-1]] + " is absent in this test", error
         else:
-            sys.exit(module.name + " needs no torch?")
+            sys.exit(module.name + " needs none of it?")
     elif module.name not in ("darkprune.__main__", "darkprune.backends.darknet_worker"):
         importlib.import_module(module.name)
         count += 1

@@ -67,7 +67,7 @@ def numbers(line):
     return name, [int("".join(c for c in word if c.isdigit())) for word in rest.split() if any(map(str.isdigit, word))]
 
 
-@pytest.mark.parametrize("runner", ["numpy", "torch", "opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["numpy", "torch", "onnxruntime", "opencv", "darknet"])
 def test_every_runner_prints_what_alexeyabs_darknet_prints(runner, capsys):
     need.runner(runner)
     stem = str(need.shared() / "models" / "yolo-fastest-1.1" / "yolo-fastest-1.1")
@@ -96,7 +96,7 @@ def pruned(tmp_path_factory):
     return [prefix + ".cfg", prefix + ".weights"]
 
 
-@pytest.mark.parametrize("runner", ["numpy", "torch", "opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["numpy", "torch", "onnxruntime", "opencv", "darknet"])
 def test_a_pruned_net_finds_dog_bicycle_and_car(pruned, runner, capsys):
     need.runner(runner)
     names = str(need.debian_images() / "coco.names")
@@ -136,8 +136,11 @@ def test_folders_and_lists(folder, capsys):
     assert both[::-1] == objects(DETECT[:3] + ["list.txt"] + DETECT[4:], capsys)
 
 
-def test_the_runner_that_was_chosen_is_said(folder, capsys):
+def test_the_runner_that_was_chosen_is_said(folder, capsys, monkeypatch):
     argv = ["detect", "net.cfg", "net.weights", "a.png", "--thresh", "0.2"]
+    need.runner("onnxruntime")
+    assert output(argv, capsys).err == "runner: onnxruntime\n"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
     captured = output(argv, capsys)
     assert captured.err == "runner: opencv\n" and captured.out.startswith("a.png: Predicted in ")
     (folder / "net.cfg").write_text(NET.replace("activation=linear\n", "", 1))  # OpenCV misreads it

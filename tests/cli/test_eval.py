@@ -128,7 +128,7 @@ def test_overlapping_cells_are_suppressed(folder, capsys):
     assert report(argv + ["--nms", "0"], capsys)["detections"] == 12
 
 
-@pytest.mark.parametrize("runner", ["torch", "opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["torch", "onnxruntime", "opencv", "darknet"])
 def test_runners(folder, capsys, runner):
     need.runner(runner)
     found = report(EVAL[:-1] + [runner, "--no-coco"], capsys)
@@ -136,8 +136,9 @@ def test_runners(folder, capsys, runner):
 
 
 def test_the_fastest_runner(folder, capsys):
+    need.runner("onnxruntime")
     out, err = output(EVAL[:-2] + ["-dont_show", "--no-coco", "--json"], capsys)
-    assert err == "runner: opencv\n" and json.loads(out)["runner"] == "opencv"
+    assert err == "runner: onnxruntime\n" and json.loads(out)["runner"] == "onnxruntime"
 
 
 def difficult(folder, of="", lines="hard/"):
@@ -227,7 +228,7 @@ def classifier(folder):
     return folder
 
 
-@pytest.mark.parametrize("runner", ["numpy", "torch", "opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["numpy", "torch", "onnxruntime", "opencv", "darknet"])
 def test_classifier(classifier, capsys, runner):
     """The second image is green; of red and blue, equally dark, red comes first: so it is right among two."""
     need.runner(runner)

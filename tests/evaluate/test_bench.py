@@ -97,9 +97,9 @@ def test_the_clock():
     assert Clock.from_dict(clock.as_dict()).as_dict() == clock.as_dict()
 
 
-@pytest.mark.parametrize("runner", ["numpy", "torch", "opencv", "darknet"])
+@pytest.mark.parametrize("runner", ["numpy", "torch", "onnxruntime", "opencv", "darknet"])
 def test_more_work_takes_longer_in_every_runner(tmp_path, runner):
-    {"opencv": need.opencv, "darknet": need.libdarknet, "torch": need.torch}.get(runner, str)()
+    need.runner(runner, images=False)
     small = measurement(tmp_path, SMALL, "small", runner).in_fresh_process()
     large = measurement(tmp_path, LARGE, "large", runner).in_fresh_process()
     assert 1 <= len(small.seconds) <= 3 and min(large.seconds) > 2 * min(small.seconds) > 0

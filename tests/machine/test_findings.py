@@ -219,8 +219,8 @@ def test_doctor_of_a_bare_machine(machine, capsys):
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert err == "" and lines[0].startswith("ok  darkprune ") and "Python 3." in lines[0]
-    assert lines[2] == "ok  runner numpy    in the package"
-    assert lines[3:5] == ["--  runner torch    not installed", " " * 20 + "cure: pip install torch"]
+    assert lines[2] == "ok  runner numpy        in the package"
+    assert lines[3:5] == ["--  runner torch        not installed", " " * 24 + "cure: pip install torch"]
     assert all(line.startswith(("ok  ", "--  ", "      ")) for line in lines)
 
 
@@ -234,7 +234,7 @@ def test_doctor_of_a_broken_machine(machine, capsys):
     assert checks["runner torch"]["cure"] == "install it again: pip install torch"
     assert checks["TensorRT-RTX"]["text"] == "1.7: no ability that we know"
     assert main(["doctor"]) == 1
-    assert "!!  runner torch    ImportError: libcudart.so.10.2" in capsys.readouterr().out
+    assert "!!  runner torch        ImportError: libcudart.so.10.2" in capsys.readouterr().out
 
 
 def test_doctor_of_this_machine(capsys):
