@@ -25,13 +25,16 @@ class NumpyBuilder(Builder):
     """Tensors are float32 numpy arrays [N,C,H,W], possibly views: treat them as read-only.
 
     One column buffer is kept and used by every convolution, so a builder serves one thread.
+
+    Attributes: dtype (in which products are added up).
     """
 
     backend = "numpy"
+    dtype: Any = np.float32
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super(NumpyBuilder, self).__init__(*args, **kwargs)
-        self._buffer = np.empty(0, np.float32)
+        self._buffer = np.empty(0, self.dtype)
 
     # Convolution.
 
@@ -44,7 +47,7 @@ class NumpyBuilder(Builder):
         dilation: int = 1,
         groups: int = 1,
     ) -> np.ndarray:
-        weight = np.asarray(weight, np.float32)
+        weight = np.asarray(weight, self.dtype)
         kh, kw = weight.shape[2:]
         oh, ow = geometry.convolved(self, x, weight, stride, padding, dilation, groups)
         if geometry.reinterprets(self, x, weight, stride, padding, (oh, ow)):
@@ -67,7 +70,7 @@ class NumpyBuilder(Builder):
         """One channel per group: a product per channel is no matrix product, so taps are accumulated."""
         (n, c), (filters, _, kh, kw), (oh, ow) = x.shape[:2], weight.shape, out
         kernels = weight.reshape(1, c, filters // c, kh, kw, 1, 1)
-        total = np.zeros((n, c, filters // c, oh, ow), np.float32)
+        total = np.zeros((n, c, filters // c, oh, ow), self.dtype)
         product = np.empty_like(total)
         for ky in range(kh):
             for kx in range(kw):
@@ -83,7 +86,7 @@ class NumpyBuilder(Builder):
         """
         (filters, depth, kh, kw), (oh, ow) = weight.shape, out
         matrices = weight.reshape(groups, filters // groups, depth * kh * kw)
-        result = np.empty((x.shape[0], groups, filters // groups, oh, ow), np.float32)
+        result = np.empty((x.shape[0], groups, filters // groups, oh, ow), self.dtype)
         direct = kh == kw == 1 and tuple(stride) == (1, 1)  # the map is its own columns
         band = oh if direct else max(1, min(oh, COLUMN_FLOATS // (x.shape[1] * kh * kw * ow)))
         for image, target in zip(x, result):
@@ -105,7 +108,7 @@ class NumpyBuilder(Builder):
         shape = (image.shape[0], kh, kw, rows, ow)
         count = int(np.prod(shape))
         if self._buffer.size < count:
-            self._buffer = np.empty(count, np.float32)
+            self._buffer = np.empty(count, self.dtype)
         columns = self._buffer[:count].reshape(shape)
         for ky in range(kh):
             for kx in range(kw):
@@ -131,7 +134,7 @@ class NumpyBuilder(Builder):
 
     def linear(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         flat = x.reshape(x.shape[0], -1)
-        return np.dot(flat, np.asarray(weight, np.float32).T).reshape(x.shape[0], -1, 1, 1)
+        return np.dot(flat, np.asarray(weight, self.dtype).T).reshape(x.shape[0], -1, 1, 1)
 
     def bias(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:
         return x + _per_channel(b)

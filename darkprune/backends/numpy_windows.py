@@ -8,7 +8,7 @@ def canvas(x, top, left, height, width, fill):
     if top == 0 and left == 0 and height <= x.shape[2] and width <= x.shape[3]:
         return x
     rows, columns = min(x.shape[2], height - top), min(x.shape[3], width - left)
-    filled = np.full(x.shape[:2] + (height, width), fill, np.float32)
+    filled = np.full(x.shape[:2] + (height, width), fill, x.dtype)
     filled[:, :, top : top + rows, left : left + columns] = x[:, :, :rows, :columns]
     return filled
 
