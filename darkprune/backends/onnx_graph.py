@@ -26,9 +26,10 @@ class OnnxTensor(object):
         shape: (N, c, h, w); N is a number, or BATCH.
         flat: for constants, the name of the same values as [1, c, h, w]; else None.
         with_bias: for sums of products, what makes the tensor anew with a bias of each filter in the same node.
+        dtype: a number of onnx.TensorProto.
     """
 
-    __slots__ = ("shape", "flat", "with_bias", "_name", "_make")
+    __slots__ = ("shape", "flat", "with_bias", "dtype", "_name", "_make")
 
     ndim = 4
 
@@ -39,10 +40,12 @@ class OnnxTensor(object):
         make: Optional[Callable[[], str]] = None,
         flat: Optional[str] = None,
         with_bias: Optional[Callable[[np.ndarray], "OnnxTensor"]] = None,
+        dtype: int = TensorProto.FLOAT,
     ) -> None:
         self.shape: Tuple[Any, ...] = tuple(shape)
         self.flat = flat
         self.with_bias = with_bias
+        self.dtype = dtype
         self._name = name
         self._make = make
 
@@ -135,7 +138,7 @@ class OnnxGraph(object):
             nodes,
             "net",
             [helper.make_tensor_value_info(x.name, TensorProto.FLOAT, x.shape) for x in self.inputs],
-            [helper.make_tensor_value_info(x.name, TensorProto.FLOAT, x.shape) for x in self.outputs],
+            [helper.make_tensor_value_info(x.name, x.dtype, x.shape) for x in self.outputs],
         )
         for name, array in self.constants.items():
             if name in needed:

@@ -12,6 +12,7 @@ from darkprune.backends.base import Builder
 from darkprune.backends.forward import forward
 from darkprune.backends.onnx_graph import Length, OnnxGraph, OnnxTensor
 from darkprune.backends.onnx_ops import OnnxBuilder
+from darkprune.backends.padded import Padded
 from darkprune.darknet import values
 from darkprune.edit.fuse_bn import fuse_batch_norm
 from darkprune.errors import Unsupported
@@ -85,6 +86,8 @@ def lower(
     start = [0]
 
     def named(layer: Layer, y: Any) -> Any:
+        if isinstance(outer, Padded) and layer.index in outer.exact:
+            y = outer.wrap(outer.unwrap(y))
         tensor = _inner(y)
         if tensor is not None:
             _name(lowered, builder, layer, tensor, start[0])

@@ -4,7 +4,7 @@ What a head's values mean says its layer type (`Op.decode`). The options that ma
 where its own decoder would not know them.
 """
 
-from typing import Dict, List
+from typing import Container, Dict, List
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.ops.heads import Candidates
 
-__all__ = ["Candidates", "class_count", "decode", "detection_heads"]
+__all__ = ["Candidates", "class_count", "decode", "detection_heads", "head_source"]
 
 
 def detection_heads(net: Net) -> List[Layer]:
@@ -43,6 +43,18 @@ def class_count(net: Net) -> int:
     return int(detection_heads(net)[0]["classes"])
 
 
+def head_source(layer: Layer, outputs: Container[int]) -> int:
+    """The layer whose raw output a head decodes. Raises Unsupported where that is none of `outputs`."""
+    source = layer.inputs[0].index
+    if source not in outputs:
+        raise Unsupported(
+            "layer {} reads another head or loss, or is read itself".format(layer.number),
+            layer.place(),
+            "let heads end their branches",
+        )
+    return int(source)
+
+
 def decode(net: Net, outputs: Dict[int, np.ndarray], threshold: float) -> List[Candidates]:
     """What each image of a batch may show.
 
@@ -57,12 +69,5 @@ def decode(net: Net, outputs: Dict[int, np.ndarray], threshold: float) -> List[C
     size = net.input.shape
     parts = []
     for layer in detection_heads(net):
-        source = layer.inputs[0]
-        if source.index not in outputs:
-            raise Unsupported(
-                "layer {} reads another head or loss, or is read itself".format(layer.number),
-                layer.place(),
-                "let heads end their branches",
-            )
-        parts.append(layer.op.decode(layer, outputs[source.index], size, threshold))
+        parts.append(layer.op.decode(layer, outputs[head_source(layer, outputs)], size, threshold))
     return [Candidates(*[np.concatenate(arrays) for arrays in zip(*heads)]) for heads in zip(*parts)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from darkprune.darknet import values
 from darkprune.errors import CfgError, GraphError, Unsupported
-from darkprune.ops.heads import PLAIN, Candidates, Suppression
+from darkprune.ops.heads import PLAIN, Candidates, Decoding, Suppression
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -225,6 +225,10 @@ class Op:
 
         Raises Unsupported where the options mean boxes that we cannot decode.
         """
+        raise Unsupported("boxes of [{}] cannot be decoded".format(layer.type), layer.place(), "use Darknet")
+
+    def decoding(self, layer: "Layer", size: Shape) -> Decoding:
+        """`decode` as data, for a net's input of `size`. Raises Unsupported, also where only `decode` can do it."""
         raise Unsupported("boxes of [{}] cannot be decoded".format(layer.type), layer.place(), "use Darknet")
 
     def suppression(self, layer: "Layer") -> Suppression:

@@ -7,7 +7,7 @@ import numpy as np
 from darkprune.darknet import values
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Op, Shape, flat, opt
-from darkprune.ops.heads import Candidates, per_image
+from darkprune.ops.heads import Candidates, Decoding, per_image
 from darkprune.ops.tree import softmax
 
 if TYPE_CHECKING:
@@ -48,13 +48,11 @@ class Detection(Op):
 
     def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
         """AlexeyAB's get_detection_detections: classes per cell, then objectness per box, then boxes."""
-        if layer["coords"] != 4:
-            cause = "boxes of [detection] with coords={} cannot be decoded".format(layer["coords"])
-            raise Unsupported(cause, layer.place("coords"), "use Darknet")
+        self._require_boxes(layer)
         side, num, images = layer["side"], layer["num"], len(raw)
         parts = np.split(raw.reshape(images, -1), np.cumsum([side**2 * layer["classes"], side**2 * num]), axis=1)
         classes = parts[0].reshape(images * side**2, layer["classes"])
-        if values.atoi(layer.text("softmax") or "0"):
+        if self._flag(layer, "softmax"):
             classes = softmax(classes)
         classes = np.repeat(classes.reshape(images, side**2, -1), num, axis=1)
         objectness = parts[1].reshape(images, -1)
@@ -62,8 +60,23 @@ class Detection(Op):
         boxes = parts[2].reshape(images, -1, 4)[found].astype(np.float64)
         cell = found[1] // num
         centres = (boxes[:, :2] + np.stack([cell % side, cell // side], axis=1)) / side
-        sizes = boxes[:, 2:] ** 2 if values.atoi(layer.text("sqrt") or "0") else boxes[:, 2:]
+        sizes = boxes[:, 2:] ** 2 if self._flag(layer, "sqrt") else boxes[:, 2:]
         scores = objectness[found][:, None] * classes[found]
         return per_image(
             found[0], images, np.concatenate([centres, sizes], axis=1), objectness[found], scores, threshold
         )
+
+    def decoding(self, layer: "Layer", size: Shape) -> Decoding:
+        self._require_boxes(layer)
+        grid, ones = (layer["side"], layer["side"]), np.ones((layer["num"], 2))
+        classes = "softmax" if self._flag(layer, "softmax") else "linear"
+        sizes = "square" if self._flag(layer, "sqrt") else "linear"
+        return Decoding(grid, 0, (0, 1, 2, 3), (), "linear", classes, sizes, ones, 1.0, 0.0)
+
+    def _require_boxes(self, layer: "Layer") -> None:
+        if layer["coords"] != 4:
+            cause = "boxes of [detection] with coords={} cannot be decoded".format(layer["coords"])
+            raise Unsupported(cause, layer.place("coords"), "use Darknet")
+
+    def _flag(self, layer: "Layer", key: str) -> bool:
+        return bool(values.atoi(layer.text(key) or "0"))

@@ -30,6 +30,31 @@ Suppression = NamedTuple(
 PLAIN = Suppression("default", 0.6)
 
 
+Decoding = NamedTuple(
+    "Decoding",
+    [
+        ("grid", Tuple[int, int]),  # columns and rows of cells
+        ("entries", int),  # values per anchor beside its classes; the last is the objectness. 0: see below
+        ("coordinates", Tuple[int, ...]),  # which of them are x, y, w and h
+        ("deviations", Tuple[int, ...]),  # which of them say how unsure those are
+        ("activation", str),  # of x, y, deviations and objectness: logistic or linear
+        ("classes", str),  # activation of the classes: logistic, linear or softmax
+        ("sizes", str),  # what w and h go through: exp, square or linear
+        ("anchors", np.ndarray),  # float64 [A, 2]: what they are multiplied by then, for shares of the net's input
+        ("stretch", float),  # scale_x_y
+        ("shift", float),  # how far the centre lies from x and y, in box sizes
+    ],
+)
+Decoding.__doc__ = """What the values of a detection head mean, for backends that decode in a graph.
+
+A head is a map [A * (entries + classes), rows, columns]. With no entries it is a row of values instead: the classes of
+all cells, the objectness of all boxes and the coordinates of all boxes, A boxes in each cell.
+
+    centre = (f(x) * stretch - (stretch - 1) / 2 + corner of the cell) / grid + shift * size
+    score of a class = f(objectness) * (1 - mean of f(deviations)) * g(class)
+"""
+
+
 class Candidates(_Candidates):
     """The boxes of one image whose objectness is above the threshold, before suppression."""
 

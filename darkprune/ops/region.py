@@ -6,7 +6,7 @@ import numpy as np
 
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
-from darkprune.ops.heads import Candidates, anchor_sizes, likely, logistic, per_image
+from darkprune.ops.heads import Candidates, Decoding, anchor_sizes, likely, logistic, per_image
 from darkprune.ops.tree import softmax, surest
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ class Region(Op):
 
     def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
         """AlexeyAB's get_region_boxes. Anchors are in cells."""
-        for key, value in (("coords", 4), ("background", 0)):
-            if layer[key] != value:
-                cause = "boxes of [region] with {}={} cannot be decoded".format(key, layer[key])
-                raise Unsupported(cause, layer.place(key), "use Darknet")
-        anchors = anchor_sizes(layer, tuple(range(layer["num"])))
+        anchors = self._anchor_sizes(layer)
         # scores that are no probabilities may be above the threshold where the objectness is not
         cells = likely(raw, len(anchors), 4, logistic, -1.0 if self.linear(layer) else threshold)
         objectness = logistic(cells.values[:, 4])
@@ -71,6 +67,23 @@ class Region(Op):
         boxes = np.concatenate([(logistic(at) + cells.corner) / grid, sizes], axis=1)
         scores = self.scores(layer, objectness, cells.values[:, 5:])
         return per_image(cells.image, len(raw), boxes, objectness, scores, threshold)
+
+    def decoding(self, layer: "Layer", size: Shape) -> Decoding:
+        shape = layer.input_shape()
+        if layer["tree"]:
+            hint = "export the raw heads; darkprune detect decodes them"
+            raise Unsupported("a graph cannot decode a tree of classes", layer.place("tree"), hint)
+        classes = "softmax" if layer["softmax"] else "linear" if self.linear(layer) else "logistic"
+        anchors = self._anchor_sizes(layer) / (shape.w, shape.h)
+        return Decoding((shape.w, shape.h), 5, (0, 1, 2, 3), (), "logistic", classes, "exp", anchors, 1.0, 0.0)
+
+    def _anchor_sizes(self, layer: "Layer") -> np.ndarray:
+        """In cells. Raises Unsupported where the options mean boxes that we cannot decode."""
+        for key, value in (("coords", 4), ("background", 0)):
+            if layer[key] != value:
+                cause = "boxes of [region] with {}={} cannot be decoded".format(key, layer[key])
+                raise Unsupported(cause, layer.place(key), "use Darknet")
+        return anchor_sizes(layer, tuple(range(layer["num"])))
 
     def linear(self, layer: "Layer") -> bool:
         """Whether the scores of classes are raw values, as AlexeyAB's Darknet takes them without softmax."""

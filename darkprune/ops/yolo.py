@@ -7,7 +7,16 @@ import numpy as np
 from darkprune.darknet import values
 from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
-from darkprune.ops.heads import DISTANCE_KINDS, Candidates, Suppression, anchor_sizes, likely, logistic, per_image
+from darkprune.ops.heads import (
+    DISTANCE_KINDS,
+    Candidates,
+    Decoding,
+    Suppression,
+    anchor_sizes,
+    likely,
+    logistic,
+    per_image,
+)
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -25,6 +34,7 @@ class Yolo(Op):
     pointers = ("embedding_layer",)
     entries = 5  # values per anchor beside the classes; the last of them is the objectness
     coordinates = (0, 1, 2, 3)  # which of them are x, y, w and h
+    deviations: Tuple[int, ...] = ()  # which of them say how unsure those are
     options = (
         opt("classes", "int", 20, low=0),
         opt("num", "int", 1, low=1),
@@ -70,14 +80,13 @@ class Yolo(Op):
 
     def decode(self, layer: "Layer", raw: np.ndarray, size: Shape, threshold: float) -> List[Candidates]:
         """AlexeyAB's get_yolo_box and its Gaussian twin. Anchors are in pixels of the net's input."""
-        anchors = anchor_sizes(layer, layer["mask"] or tuple(range(layer["num"])))
-        plain = bool(values.atoi(layer.text("new_coords") or "0"))  # the layer before has activated the values
+        anchors, plain = self._anchor_sizes(layer), self._activated(layer)
         active = np.asarray if plain else logistic
         cells = likely(raw, len(anchors), self.entries - 1, active, threshold)
         objectness = active(cells.values[:, self.entries - 1])
         classes = active(cells.values[:, self.entries :])
         scores = (objectness * self.certainty(cells.values))[:, None] * classes
-        scale = values.atof(layer.text("scale_x_y") or "1")
+        scale = self._stretch(layer)
         at, extent = np.split(cells.values[:, self.coordinates].astype(np.float64), 2, axis=1)
         centres = active(at) * scale - (scale - 1) / 2 + cells.corner
         centres = centres / (raw.shape[3], raw.shape[2])
@@ -85,6 +94,33 @@ class Yolo(Op):
             sizes = (4 * extent**2 if plain else np.exp(extent)) * anchors[cells.anchor] / (size.w, size.h)
             boxes = np.concatenate([centres + self.shift(layer) * sizes, sizes], axis=1)
         return per_image(cells.image, len(raw), boxes, objectness, scores, threshold)
+
+    def decoding(self, layer: "Layer", size: Shape) -> Decoding:
+        plain, shape = self._activated(layer), layer.input_shape()
+        active = "linear" if plain else "logistic"
+        anchors = self._anchor_sizes(layer) * (4 if plain else 1) / (size.w, size.h)
+        return Decoding(
+            (shape.w, shape.h),
+            self.entries,
+            self.coordinates,
+            self.deviations,
+            active,
+            active,
+            "square" if plain else "exp",
+            anchors,
+            self._stretch(layer),
+            self.shift(layer),
+        )
+
+    def _anchor_sizes(self, layer: "Layer") -> np.ndarray:
+        return anchor_sizes(layer, layer["mask"] or tuple(range(layer["num"])))
+
+    def _activated(self, layer: "Layer") -> bool:
+        """Whether the layer before has activated the values."""
+        return bool(values.atoi(layer.text("new_coords") or "0"))
+
+    def _stretch(self, layer: "Layer") -> float:
+        return values.atof(layer.text("scale_x_y") or "1")
 
     def certainty(self, found: np.ndarray) -> Any:
         """What the confidence is multiplied by, per row of an anchor's raw values."""
@@ -117,9 +153,9 @@ class Yolo(Op):
         if any(not 0 <= number < layer["num"] for number in layer["mask"] or ()):
             for reader, does in (("pjreddie", "reads"), ("alexeyab", "reads"), ("opencv", "refuses")):
                 yield Hazard(reader, "mask", "{} anchors that num does not count".format(does))
-        if values.atof(layer.text("scale_x_y") or "1") != 1:
+        if self._stretch(layer) != 1:
             yield Hazard("pjreddie", "scale_x_y", "ignores scale_x_y")
-        if values.atoi(layer.text("new_coords") or "0"):
+        if self._activated(layer):
             yield Hazard("pjreddie", "new_coords", "ignores new_coords")
 
     def describe(self, layer: "Layer") -> str:
@@ -132,6 +168,7 @@ class GaussianYolo(Yolo):
     names = ("Gaussian_yolo",)
     entries = 9
     coordinates = (0, 2, 4, 6)
+    deviations = (1, 3, 5, 7)
     readers = ("alexeyab",)
 
     def certainty(self, found: np.ndarray) -> Any:

@@ -132,7 +132,8 @@ else:
 import darkprune
 # they need torch or onnx, and only who asks for it loads them
 WORKSTATION = dict.fromkeys(["torch_ops", "torch_activations", "torch_module", "torch_chunks"], "torch")
-WORKSTATION.update(dict.fromkeys(["onnx_graph", "onnx_maps", "onnx_ops", "onnx_activations", "onnx_model"], "onnx"))
+ONNX = ["onnx_graph", "onnx_maps", "onnx_ops", "onnx_activations", "onnx_model", "onnx_decode"]
+WORKSTATION.update(dict.fromkeys(ONNX, "onnx"))
 count = 0
 for module in pkgutil.walk_packages(darkprune.__path__, "darkprune."):
     if module.name.split(".")[-1] in WORKSTATION:

@@ -1,0 +1,101 @@
+"""Padded convolutions in ONNX graphs: the same outputs, under the same names and in the same shapes."""
+
+import numpy as np
+import pytest
+
+import need
+from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.backends.onnxruntime_ import OnnxRuntimeRunner
+from darkprune.backends.padded import Padded
+from darkprune.darknet.weights import Header
+from darkprune.errors import Unsupported
+from darkprune.graph.build import load
+from darkprune.graph.net import heads
+from darkprune.verify import allow_noise, check, moved
+from darkprune.verify import test_batch as picture
+from odd_nets import NETS, text
+from random_checks import draw
+from random_layers import Choices
+from random_nets import write_weights
+from small_nets import cfg, conv, make_weights, route, section, shortcut
+from small_nets import net as small_net
+from type_nets import CFGS, NOT_RUN, with_weights
+from type_nets import load as load_type
+
+need.onnx()
+need.onnxruntime()
+
+from darkprune.backends.onnx_graph import BATCH  # noqa: E402
+from darkprune.backends.onnx_model import folded, lower  # noqa: E402
+
+AGREE = 1e-4  # of a layer's largest value
+SEEDS = 12
+
+
+def lowered(net, layers, batch, multiple=5):
+    return lower(folded(net), layers, batch, lambda inner: Padded(inner, multiple, heads(net)))
+
+
+def compare(net, batch, layers=None, multiple=5):
+    """Fails where a layer of the padded graph gives other numbers than numpy."""
+    runner = OnnxRuntimeRunner(net, threads=1, lower=lambda *asked: lowered(net, *asked, multiple=multiple))
+    expected, found = NumpyRunner(net).infer(batch, layers), runner.infer(batch, layers)
+    checks = [check("padded", "numpy", i, expected[i], found[i], AGREE) for i in sorted(expected)]
+
+    def noise():
+        other = NumpyRunner(net, lambda layer, y: moved(y)).infer(moved(batch))
+        return {i: check("noise", "numpy", i, y, other[i], 0.0).max_error for i, y in expected.items()}
+
+    failed = [c for c in allow_noise(checks, noise) if not c.ok]
+    assert not failed, failed[0]
+
+
+@pytest.mark.parametrize("name", sorted(set(CFGS) - NOT_RUN))
+def test_every_layer_type(name, tmp_path):
+    net = load_type(name, "alexeyab")
+    with_weights(net, tmp_path)
+    batch = np.random.RandomState(1).rand(2, 3, 8, 8).astype(np.float32)
+    try:
+        NumpyRunner(net).infer(batch)
+    except Unsupported as error:
+        with pytest.raises(Unsupported) as caught:
+            lowered(net, None, 1)
+        assert caught.value.message == error.message.replace("numpy", "onnx")
+        return
+    compare(net, batch)
+    compare(net, batch, heads(net))
+
+
+@pytest.mark.parametrize("name", sorted(NETS))
+def test_options_that_few_cfgs_use(name, tmp_path):
+    (tmp_path / "net.cfg").write_text(text(name), "ascii")
+    paths, dialect = [str(tmp_path / "net.cfg"), str(tmp_path / "net.weights")], NETS[name][0]
+    make_weights.make(*paths, dialect=dialect, dead=0)
+    net = load(paths[0], paths[1], dialect)
+    compare(net, picture(net), multiple=3)
+
+
+def test_random_nets(tmp_path):
+    for seed in range(SEEDS):
+        case, weights = draw(Choices(seed)), str(tmp_path / "net.weights")
+        (tmp_path / "net.cfg").write_bytes(case.data)
+        made = case.weights
+        write_weights(case.data, weights, made["seed"], Header(*made["header"]), made["dead"], case.dialect)
+        net = load(str(tmp_path / "net.cfg"), weights, case.dialect)
+        try:
+            compare(net, picture(net), heads(net), 2 + seed % 4)
+        except AssertionError as error:
+            raise AssertionError("seed {}".format(seed)) from error
+
+
+HEAD = conv(5, 1, "linear", None)
+
+
+@pytest.mark.parametrize("last", [HEAD, conv(6) + shortcut(0), conv(6, groups=6), section("avgpool"), route(-1, 0)])
+def test_outputs_keep_their_names_and_widths(last, tmp_path):
+    net = small_net(tmp_path, cfg(conv(6) + conv(6) + last), dead=0)
+    for batch in (1, BATCH):
+        plain, padded = lower(folded(net), None, batch).model(), lowered(net, None, batch, 4).model()
+        assert list(padded.graph.output) == list(plain.graph.output)
+        widths = {x.name: x.dims[0] for x in padded.graph.initializer if x.name.endswith("_weights")}
+        assert widths["L000_convolutional_weights"] == 8
