@@ -5,46 +5,14 @@ for all others; so nothing needs to be copied into order, except where an operat
 changes but rounding. What the added channels hold does not matter, as long as it is finite.
 """
 
-from typing import Any, Collection, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Collection, Optional, Sequence, Tuple
 
 import numpy as np
 
 from darkprune.backends import geometry
 from darkprune.backends.base import Builder
+from darkprune.backends.padded_map import Map, Placing, flat, joined, placed
 from darkprune.ops.activation_functions import effective
-
-_Map = NamedTuple(
-    "_Map",
-    [
-        ("inner", Any),  # the tensor of the inner builder
-        ("slots", np.ndarray),  # int [c], ascending from 0: where it holds each channel
-    ],
-)
-
-
-class Map(_Map):
-    """A tensor [N,C,H,W] of c channels, held as one with as many or more. The shape is that without the added ones."""
-
-    __slots__ = ()
-    ndim = 4
-
-    @property
-    def shape(self) -> Tuple[Any, ...]:
-        """(N, c, h, w)."""
-        return (self.inner.shape[0], len(self.slots)) + tuple(self.inner.shape[2:])
-
-    @property
-    def width(self) -> int:
-        """Channels that are held."""
-        return int(self.inner.shape[1])
-
-    @property
-    def dense(self) -> bool:
-        """Whether there are no others."""
-        return self.width == len(self.slots)
-
-    def __len__(self) -> int:
-        return len(self.inner)
 
 
 class Padded(Builder):
@@ -92,6 +60,9 @@ class Padded(Builder):
         """The tensor of the inner builder, with the net's own channels and no others."""
         return self._gathered(x, len(x.slots)) if not x.dense else x.inner
 
+    def _dense(self, x: Map) -> Map:
+        return x if x.dense else self.wrap(self.unwrap(x))
+
     def _width(self, channels: int) -> int:
         """How many channels hold so many; one alone is a map that gates others, and stays alone."""
         if channels == 1 or self.layer in self.exact:
@@ -130,20 +101,25 @@ class Padded(Builder):
         dilation: int = 1,
         groups: int = 1,
     ) -> Map:
+        x, placing = self._convolved(x, weight, stride, padding, dilation, groups)
+        y = self.inner.conv2d(x.inner, placing.placed(weight), stride, padding, dilation, placing.groups)
+        return Map(y, placing.slots)
+
+    def _convolved(
+        self, x: Map, weight: Any, stride: Tuple[int, int], padding: int, dilation: int, groups: int
+    ) -> Tuple[Map, Placing]:
+        """What a convolution reads, and where its filters lie."""
         out = geometry.convolved(self, x, weight, stride, padding, dilation, groups)
         if geometry.reinterprets(self, x, weight, stride, padding, out) or 1 < groups < x.shape[1]:
-            x = self.wrap(self.unwrap(x))
-        count, depth = weight.shape[:2]
+            x = self._dense(x)
+        count = len(weight)
         if groups == 1:
-            slots, width = np.arange(count), self._width(count)
-            weight = placed(placed(weight, x.slots, x.width, 1), slots, width)
-        elif groups == x.shape[1]:
-            each = count // groups
-            slots = (x.slots[:, None] * each + np.arange(each)).reshape(-1)
-            weight, groups = placed(weight, slots, x.width * each), x.width
-        else:
-            slots = np.arange(count)
-        return Map(self.inner.conv2d(x.inner, weight, stride, padding, dilation, groups), slots)
+            return x, Placing(np.arange(count), self._width(count), x.slots, x.width, 1)
+        if groups < x.shape[1]:
+            return x, Placing(np.arange(count), count, None, 0, groups)
+        each = count // groups
+        slots = (x.slots[:, None] * each + np.arange(each)).reshape(-1)
+        return x, Placing(slots, x.width * each, None, 0, x.width)
 
     def local_conv2d(self, x: Map, weight: np.ndarray, stride: int = 1, padding: int = 0) -> Map:
         return self.wrap(self.inner.local_conv2d(x.inner, placed(weight, x.slots, x.width, 3), stride, padding))
@@ -153,7 +129,7 @@ class Padded(Builder):
 
     def linear(self, x: Map, weight: np.ndarray) -> Map:
         area = int(x.shape[2]) * int(x.shape[3])
-        return self.wrap(self.inner.linear(x.inner, placed(weight, _flat(x), x.width * area, 1)))
+        return self.wrap(self.inner.linear(x.inner, placed(weight, flat(x), x.width * area, 1)))
 
     def bias(self, x: Map, b: np.ndarray) -> Map:
         return Map(self.inner.bias(x.inner, placed(b, x.slots, x.width)), x.slots)
@@ -180,7 +156,7 @@ class Padded(Builder):
 
     def activation(self, x: Map, name: str) -> Map:
         if effective(name, self.dialect.name).couples_channels:
-            x = self.wrap(self.unwrap(x))
+            x = self._dense(x)
         return Map(self.inner.activation(x.inner, name), x.slots)
 
     def sign(self, x: Map) -> Map:
@@ -221,9 +197,7 @@ class Padded(Builder):
     # Wiring.
 
     def concat(self, xs: Sequence[Map]) -> Map:
-        starts = np.cumsum([0] + [x.width for x in xs])
-        slots = np.concatenate([x.slots + start for x, start in zip(xs, starts)])
-        return Map(self.inner.concat([x.inner for x in xs]), slots)
+        return Map(self.inner.concat([x.inner for x in xs]), joined(xs))
 
     def slice_channels(self, x: Map, start: int, stop: int) -> Map:
         """Its added channels are those that follow: they cost nothing, and the width is a multiple."""
@@ -238,7 +212,7 @@ class Padded(Builder):
         return Map(self._gathered(x, self._width(count)), np.arange(count))
 
     def flatten(self, x: Map) -> Map:
-        return Map(self.inner.flatten(x.inner), _flat(x))
+        return Map(self.inner.flatten(x.inner), flat(x))
 
     def interleave(self, x: Map, shape: Tuple[int, int, int], reverse: bool = False) -> Map:
         return self.wrap(self.inner.interleave(self.unwrap(x), shape, reverse))
@@ -265,21 +239,3 @@ class Padded(Builder):
 
     def lrn(self, x: Map, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, kappa: float = 1.0) -> Map:
         return self.wrap(self.inner.lrn(self.unwrap(x), size, alpha, beta, kappa))
-
-
-def placed(values: np.ndarray, slots: np.ndarray, width: int, axis: int = 0, fill: float = 0) -> np.ndarray:
-    """`values` at `slots` of an axis of `width`, which holds `fill` elsewhere."""
-    values = np.asarray(values)
-    if values.shape[axis] == width:
-        return values
-    shape: List[int] = list(values.shape)
-    shape[axis] = width
-    result = np.full(shape, fill, values.dtype)
-    result[(slice(None),) * axis + (slots,)] = values
-    return result
-
-
-def _flat(x: Map) -> np.ndarray:
-    """Where the values of a flattened tensor lie."""
-    area = int(x.shape[2]) * int(x.shape[3])
-    return (x.slots[:, None] * area + np.arange(area)).reshape(-1)

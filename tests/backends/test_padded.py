@@ -6,7 +6,8 @@ import pytest
 from darkprune.backends.forward import forward
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.backends.padded import Map, Padded, placed
+from darkprune.backends.padded import Padded
+from darkprune.backends.padded_map import Map, placed
 from darkprune.darknet.dialect import DIALECTS
 from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported
