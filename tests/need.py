@@ -46,6 +46,13 @@ def opencv():
     return cv2
 
 
+def opencv5():
+    """The folder of an OpenCV 5, which a process of its own can have on its PYTHONPATH: DARKPRUNE_OPENCV5, or
+    build/opencv5, where CI installs it."""
+    folder = Path(os.environ.get("DARKPRUNE_OPENCV5", str(ROOT / "build" / "opencv5")))
+    return _present(folder, "cv2", "OpenCV 5: pip install --target build/opencv5 --no-deps opencv-python-headless==5.*")
+
+
 def coco_library():
     """The module faster_coco_eval, which computes COCO's AP."""
     try:

@@ -236,7 +236,10 @@ def main():
     text = coverage_table.document(rows, others, __doc__)
     sys.stdout.write(text)
     if arguments.write:
-        with open(os.path.join(ROOT, "docs", "coverage.md"), "w", encoding="utf-8") as stream:
+        page = os.path.join(ROOT, "docs", "coverage.md")
+        with open(page, encoding="utf-8") as stream:
+            text += coverage_table.kept(stream.read())
+        with open(page, "w", encoding="utf-8") as stream:
             stream.write(text)
     return 1 if any(row["failures"] for row in rows) else 0
 

@@ -5,6 +5,7 @@ HEAD = """\
 | OpenCV | Darknet | remarks |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 """
+BELOW = "## As ONNX\n"
 NAMES = {"opencv": "OpenCV", "darknet": "Darknet"}
 
 
@@ -62,6 +63,12 @@ def totals(rows):
     for key, what in (("judge", "pruned pairs equal to the masked original in"), ("readers", "pruned pairs read by")):
         words += [("{} {}".format(what, NAMES[reader]), sums[key, reader]) for reader in NAMES]
     return ["- {}: {:,} of {:,}".format(what, *pair) for what, pair in words]
+
+
+def kept(page):
+    """What stands below the table, written by another tool."""
+    start = page.find(BELOW)
+    return "" if start < 0 else "\n" + page[start:]
 
 
 def document(rows, others, words):

@@ -44,7 +44,8 @@ PAGE = os.path.join(ROOT, "docs", "coverage.md")
 MARK = "<!-- onnx: written by tools/onnx_agreement.py -->\n", "<!-- end of onnx -->\n"
 TOOLS = ("coverage_nets.py", "make_weights.py", "onnx_agreement.py", "onnx_opencv.py")
 CODE = ("darknet", "graph", "ops", "edit")
-BACKENDS = "base forward geometry numpy_ numpy_ops numpy_windows onnx_activations onnx_graph onnx_maps onnx_model onnx_ops"
+BACKENDS = "base forward geometry numpy_ numpy_ops numpy_windows onnxruntime_".split()
+BACKENDS += ["onnx_" + part for part in ("activations", "graph", "maps", "model", "ops")]
 
 
 def row_of(name, path, dialect):
@@ -129,7 +130,7 @@ def in_opencv(net, batch, folder):
 def digest(path):
     """A name for what a row depends on: the cfg and the code."""
     files = [path] + [os.path.join(ROOT, "tools", name) for name in TOOLS]
-    files += [os.path.join(ROOT, "darkprune", "backends", name + ".py") for name in BACKENDS.split() + ["onnxruntime_"]]
+    files += [os.path.join(ROOT, "darkprune", "backends", name + ".py") for name in BACKENDS]
     for part in CODE:
         folder = os.path.join(ROOT, "darkprune", part)
         files += [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".py")]

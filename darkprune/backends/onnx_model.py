@@ -77,7 +77,7 @@ def lower(
     shape = net.input.shape
     if not shape.c:
         cause = "the net takes {} flat values; only nets that take images become ONNX".format(shape.outputs)
-        raise Unsupported(cause, net.config.place())
+        raise Unsupported(cause, net.config.place(), "images need a net with a width and height")
     builder = OnnxBuilder(net.dialect.name, {layer.index: output_name(layer) for layer in net.layers})
     outer: Any = builder if wrap is None else wrap(builder)
     lowered = Lowered(net, builder.graph)
@@ -94,7 +94,12 @@ def lower(
         start[0] = len(builder.graph.nodes)
         return y
 
-    found = forward(net, outer, data if outer is builder else outer.wrap(data), wanted, named)
+    try:
+        found = forward(net, outer, data if outer is builder else outer.wrap(data), wanted, named)
+    except Unsupported as error:
+        if error.where is None and builder.layer is not None:
+            error.where = net.layers[builder.layer].place()
+        raise
     for index in wanted:
         y = found[index] if outer is builder else outer.unwrap(found[index])
         lowered.outputs[index] = builder.graph.called(y, output_name(net.layers[index]))

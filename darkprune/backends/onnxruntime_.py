@@ -11,7 +11,7 @@ from darkprune.graph.net import Net, heads
 
 INSTALL = {"onnx": "pip install onnx", "onnxruntime": "pip install onnxruntime"}
 _CPU = ["CPUExecutionProvider"]
-_ANY = "N"  # darkprune.backends.onnx_graph.BATCH, whose import needs onnx
+ANY = "N"  # darkprune.backends.onnx_graph.BATCH, whose import needs onnx
 _ERRORS_ONLY = 3  # severity of what it logs
 
 
@@ -88,11 +88,11 @@ class OnnxRuntimeRunner(Runner):
             raise UsageError(cause.format(list(batch.shape), shape.c, shape.h, shape.w))
 
     def _fits(self, images: int) -> bool:
-        return self._batch in (images, _ANY)
+        return self._batch in (images, ANY)
 
     def _length(self, images: int) -> Union[int, str]:
         """The model's first axis: fixed until a batch comes that has another length than those before."""
-        return images if self._session is None or self._batch == images else _ANY
+        return images if self._session is None or self._batch == images else ANY
 
     def _make(self, layers: Sequence[int], batch: Union[int, str]) -> None:
         """The graph, without a session yet."""
@@ -110,8 +110,7 @@ class OnnxRuntimeRunner(Runner):
         if self._session is not None:
             return
         runtime = import_onnxruntime()
-        options = runtime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options = quiet(runtime)
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         model = self._lowered.model(check=False)
@@ -131,6 +130,13 @@ class OnnxRuntimeRunner(Runner):
     def close(self) -> None:
         """Frees the session; may be called twice."""
         self._lowered, self._session, self._batch, self._layers = None, None, None, []
+
+
+def quiet(runtime: Any) -> Any:
+    """SessionOptions with which it logs errors only."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    return options
 
 
 def session(runtime: Any, model: Any, options: Any) -> Any:

@@ -28,6 +28,7 @@ COMMANDS = (
     ("calc-anchors", "find anchors that fit the boxes of a data set (Darknet's detector calc_anchors)"),
     ("detect", "find objects in images: as text, JSON or drawn"),
     ("classify", "name whole images with a classifier"),
+    ("export", "write a pair as an ONNX model"),
     ("verify", "prove that a pair computes what it should, in the real readers too"),
     ("doctor", "show what this machine has, and the cure for what is missing"),
     ("completion", "print a script that completes commands and options in bash or zsh"),

@@ -1,0 +1,285 @@
+"""`darkprune export`: the file, what it says about itself, who reads it, and what is said of bad input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import need
+from bad_input import Cases, snapshot
+from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.cli.main import main
+from darkprune.graph.build import load
+from darkprune.graph.key import pair_key
+from darkprune.graph.net import heads
+from darkprune.verify import test_batch as picture
+from small_nets import cfg, conv, route, section, shortcut, write
+
+BOXES = {"anchors": "4,5, 6,9, 12,8", "classes": 3, "num": 3, "scale_x_y": 1.05}
+NET = cfg(
+    conv(8, stride=2),
+    conv(8, 3, "mish"),
+    shortcut(-2),
+    conv(24, 1, "linear", None),
+    section("yolo", mask="1,2", **BOXES),
+    route(-3),
+    section("upsample", stride=2),
+    conv(8, 1, "linear", None),
+    section("yolo", mask="0", **BOXES),
+    width=32,
+    height=16,
+).replace("filters=24", "filters=16")
+EXPORT = ["export", "net.cfg", "net.weights", "-o", "net.onnx"]
+case = Cases()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current folder with net.cfg and net.weights, which the tests of bad input call good."""
+    monkeypatch.chdir(str(tmp_path))
+    write(tmp_path, NET)
+    return tmp_path
+
+
+def export(capsys, *more):
+    need.onnx(), need.onnxruntime()
+    assert main(EXPORT + list(more)) == 0
+    return capsys.readouterr()
+
+
+def test_what_it_says(folder, capsys):
+    out, err = export(capsys)
+    lines = out.splitlines()
+    assert err == "" and lines[:3] == [
+        "input   data  1 x 3 x 16 x 32",
+        "output  L003_convolutional  1 x 16 x 8 x 16",
+        "output  L007_convolutional  1 x 8 x 16 x 32",
+    ]
+    assert lines[3].startswith("ONNX Runtime ") and " agrees with numpy: largest error " in lines[3]
+    assert lines[4] == "wrote net.onnx, {:,} bytes".format(os.path.getsize("net.onnx")) and len(lines) == 5
+
+
+def test_the_same_input_gives_the_same_bytes(folder, capsys):
+    export(capsys)
+    data = (folder / "net.onnx").read_bytes()
+    export(capsys, "--overwrite")
+    assert (folder / "net.onnx").read_bytes() == data
+
+
+@pytest.mark.parametrize("batch, sizes", [("1", [1]), ("3", [3]), ("dynamic", [1, 2, 5])])
+def test_batches(folder, capsys, batch, sizes):
+    found = json.loads(export(capsys, "--batch", batch, "--json").out)
+    first = "N" if batch == "dynamic" else int(batch)
+    assert found["batch"] == batch and found["inputs"] == {"data": [first, 3, 16, 32]}
+    assert found["outputs"]["L007_convolutional"] == [first, 8, 16, 32] and found["agreement"]["ok"] is True
+    net, runtime = load("net.cfg", "net.weights"), need.onnxruntime()
+    session = runtime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    for size in sizes:
+        images = np.concatenate([picture(net, seed=seed) for seed in range(size)])
+        expected = NumpyRunner(net).infer(images, heads(net))
+        for y, wanted in zip(session.run(None, {"data": images}), (expected[3], expected[7])):
+            assert y.shape == wanted.shape and np.abs(y - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def test_metadata(folder, capsys):
+    (folder / "net.names").write_text("cat\ndog\nbird\n")
+    assert export(capsys).err == "using net.names\n"
+    model = need.onnx().load("net.onnx")
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert model.producer_name == "darkprune" and model.opset_import[0].version == 13 and model.ir_version == 7
+    assert said["darkprune.pair"] == pair_key(load("net.cfg", "net.weights"))
+    assert (said["darkprune.dialect"], said["darkprune.preprocessing"]) == ("alexeyab", "stretch")
+    assert json.loads(said["darkprune.names"]) == ["cat", "dog", "bird"]
+    assert json.loads(said["darkprune.input"]) == {
+        "name": "data",
+        "width": 32,
+        "height": 16,
+        "channels": 3,
+        "values": "RGB, 0..1",
+    }
+    assert json.loads(said["darkprune.heads"])[1] == {
+        "output": "L007_convolutional",
+        "layer": 8,
+        "type": "yolo",
+        "classes": 3,
+        "num": 3,
+        "mask": [0],
+        "anchors": [4, 5, 6, 9, 12, 8],
+        "scale_x_y": 1.05,
+    }
+
+
+def test_tensors_are_called_after_layers(folder, capsys):
+    export(capsys)
+    nodes = need.onnx().load("net.onnx").graph.node
+    assert [(node.op_type, node.output[0]) for node in nodes] == [
+        ("Conv", "L000_convolutional_before"),
+        ("LeakyRelu", "L000_convolutional"),
+        ("Conv", "L001_convolutional_before"),
+        ("Softplus", "L001_convolutional_mish_softplus"),
+        ("Tanh", "L001_convolutional_mish_tanh"),
+        ("Mul", "L001_convolutional"),
+        ("Add", "L002_shortcut"),
+        ("Conv", "L003_convolutional"),
+        ("Resize", "L006_upsample"),
+        ("Conv", "L007_convolutional"),
+    ]
+    assert all(node.name == node.output[0] for node in nodes)
+
+
+def test_another_size(folder, capsys):
+    found = json.loads(export(capsys, "--width", "64", "--height", "64", "--json").out)
+    assert found["inputs"] == {"data": [1, 3, 64, 64]} and found["agreement"]["ok"] is True
+
+
+def test_a_classifier(folder, capsys):
+    text = cfg(conv(8), section("avgpool"), conv(3, 1, "linear", None), section("softmax"), section("cost"))
+    write(folder, text)
+    (folder / "some.names").write_text("cat\ndog\nbird\n")
+    found = json.loads(export(capsys, "--names", "some.names", "--json").out)
+    assert found["outputs"] == {"L003_softmax": [1, 3, 1, 1]}
+    said = {entry.key: entry.value for entry in need.onnx().load("net.onnx").metadata_props}
+    assert said["darkprune.preprocessing"] == "centre" and said["darkprune.heads"] == "[]"
+    assert json.loads(said["darkprune.names"]) == ["cat", "dog", "bird"]
+
+
+def test_without_onnxruntime_it_is_written_and_that_is_said(folder, capsys, monkeypatch):
+    need.onnx()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(EXPORT) == 0
+    assert capsys.readouterr().out.splitlines()[3] == (
+        "not compared with numpy: onnxruntime cannot be imported: import of onnxruntime halted; None in sys.modules "
+        "(pip install onnxruntime)"
+    )
+
+
+def test_a_model_that_differs_is_a_failed_check(folder, capsys, monkeypatch):
+    need.onnx(), need.onnxruntime()
+    from darkprune.backends import onnx_activations
+
+    monkeypatch.setitem(onnx_activations.FUNCTIONS, "mish", lambda f, x: f.Relu(x))
+    assert main(EXPORT) == 1
+    assert " DIFFERS from numpy: largest error " in capsys.readouterr().out
+
+
+# ---- who reads it
+
+
+def in_opencv(path, folder):
+    """The outputs by name of net.onnx in the OpenCV of that folder, or in this Python's, and its version."""
+    argv = [sys.executable, str(need.ROOT / "tools" / "onnx_opencv.py"), "net.onnx", "batch.npy", "out.npz"]
+    environment = dict(os.environ, PYTHONPATH=str(path or ""))
+    subprocess.run(argv, env=environment, cwd=str(folder), check=True)
+    with np.load(str(folder / "out.npz")) as found:
+        return {name: found[name] for name in found.files}
+
+
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_opencv_reads_it(folder, capsys, version):
+    need.opencv()
+    path = need.opencv5() if version == "5" else None
+    export(capsys)
+    net = load("net.cfg", "net.weights")
+    np.save("batch.npy", picture(net))
+    found = in_opencv(path, folder)
+    assert str(found.pop("version")).startswith(version + ".") and sorted(found) == [
+        "L003_convolutional",
+        "L007_convolutional",
+    ]
+    expected = NumpyRunner(net).infer(picture(net), heads(net))
+    for index, y in expected.items():
+        assert np.abs(found["L{:03d}_convolutional".format(index)] - y).max() <= 1e-5 * np.abs(y).max()
+
+
+# ---- bad input
+
+
+@case(
+    """\
+net.onnx: error: this file exists
+hint: --overwrite replaces it
+"""
+)
+def a_file_that_exists(folder):
+    (folder / "net.onnx").write_bytes(b"precious")
+    return EXPORT
+
+
+@case(
+    """\
+net.cfg: error: the output would replace the input net.cfg
+hint: choose another name; inputs are never overwritten
+"""
+)
+def output_over_the_input(folder):
+    return EXPORT[:-1] + ["net.cfg", "--overwrite"]
+
+
+@case(
+    """\
+error: --batch 0 is no number of images
+hint: use 1 or more, or dynamic
+"""
+)
+def no_images_at_once(folder):
+    return EXPORT + ["--batch", "0"]
+
+
+@case(
+    """\
+other.cfg:12: error: [lstm] cannot be run by the onnx backend
+   12 | [lstm]
+      | ^^^^^^
+hint: use another runner
+"""
+)
+def a_layer_that_onnx_cannot_say(folder):
+    write(folder, cfg(conv(4), section("lstm", output=5)), "other")
+    return ["export", "other.cfg", "other.weights", "-o", "net.onnx"]
+
+
+@case(
+    """\
+other.cfg:1: error: the net takes 256 flat values; only nets that take images become ONNX
+    1 | [net]
+      | ^^^^^
+hint: images need a net with a width and height
+"""
+)
+def a_net_that_takes_no_images(folder):
+    write(folder, section("net", inputs=256) + section("connected", output=5, activation="linear"), "other")
+    return ["export", "other.cfg", "other.weights", "-o", "net.onnx"]
+
+
+@case(
+    """\
+few.names: error: 2 names, but 3 classes
+hint: name every class once, or mend classes= in the .data file or the cfg
+"""
+)
+def too_few_names(folder):
+    (folder / "few.names").write_text("cat\ndog\n")
+    return EXPORT + ["--names", "few.names"]
+
+
+def test_no_case_is_lost():
+    assert len(case) == 6
+
+
+@pytest.mark.parametrize("name", sorted(case))
+def test_bad_input(name, folder, capsys):
+    need.onnx()
+    case.check(name, folder, capsys)
+
+
+def test_without_onnx(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    before = snapshot(folder)
+    assert main(EXPORT) == 2
+    assert capsys.readouterr().err == (
+        "error: onnx cannot be imported: import of onnx halted; None in sys.modules\nhint: pip install onnx\n"
+    )
+    assert snapshot(folder) == before
