@@ -26,6 +26,9 @@ Activation = NamedTuple(
 # What 8-bit integers need no table for: an int8 convolution puts out their result itself.
 DIRECT = frozenset(["linear", "relu"])
 
+# Activations that multiply what is negative and leave the rest.
+NEGATIVE_SLOPES = {"leaky": 0.1, "relie": 0.01, "revleaky": 0.1}
+
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 REACHED = 1e-3  # relative distance up to which `inverse` accepts a pre-activation value
 
@@ -108,7 +111,7 @@ _FORKS = (False, False)  # AlexeyAB and its descendants only
 _FORMULAS = [
     ("linear", np.copy, _EVERYWHERE),
     ("logistic", _logistic, _EVERYWHERE),
-    ("leaky", _leaky(0.1), _EVERYWHERE),
+    ("leaky", _leaky(NEGATIVE_SLOPES["leaky"]), _EVERYWHERE),
     ("relu", lambda x: np.maximum(x, 0), _EVERYWHERE),
     ("tanh", np.tanh, _EVERYWHERE),
     ("swish", lambda x: x * _logistic(x), _NO_PJREDDIE),
@@ -119,13 +122,13 @@ _FORMULAS = [
     ("selu", lambda x: np.where(x >= 0, 1.0507 * x, 1.0507 * 1.6732 * np.expm1(np.minimum(x, 0))), _DARKNET),
     ("gelu", _gelu, _FORKS),
     ("ramp", lambda x: np.maximum(x, 0) + 0.1 * x, _DARKNET),
-    ("relie", _leaky(0.01), _DARKNET),
+    ("relie", _leaky(NEGATIVE_SLOPES["relie"]), _DARKNET),
     ("loggy", lambda x: np.tanh(0.5 * x), _DARKNET),  # 2 / (1 + exp(-x)) - 1, without the cancellation at 0
     ("plse", _plse, _DARKNET),
     ("hardtan", lambda x: np.clip(x, -1, 1), _DARKNET),
     ("lhtan", _lhtan, _DARKNET),
     ("stair", _stair, _DARKNET),
-    ("revleaky", _leaky(0.1), _FORKS),
+    ("revleaky", _leaky(NEGATIVE_SLOPES["revleaky"]), _FORKS),
     ("normalize_channels", _normalize_channels, _FORKS),
     ("normalize_channels_softmax", _normalize_channels_softmax, _FORKS),
     ("normalize_channels_softmax_maxval", _normalize_channels_softmax_maxval, _FORKS),

@@ -148,6 +148,7 @@ class Op:
         readers: dialects whose reader knows this section.
         convolution: whether it is counted as a convolution, whose filters are what pruning removes.
         residual: whether it adds a branch to a trunk.
+        joins: whether it lays what it reads one behind the other, along the channels.
         terminal: whether it only interprets the raw output of the layer before it (a head, a loss).
         peculiar: options with an arithmetic or a file layout of their own. transposing: those that turn the weights.
         opencv_sized: whether OpenCV goes by the size that its importer reckons with, to run it.
@@ -165,6 +166,7 @@ class Op:
     readers: Tuple[str, ...] = ("alexeyab", "pjreddie", "opencv")
     convolution = False
     residual = False
+    joins = False
     terminal = False
     peculiar: Tuple[str, ...] = ()
     transposing: Tuple[str, ...] = ()

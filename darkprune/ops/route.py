@@ -19,6 +19,7 @@ class Route(Op):
 
     names = ("route",)
     implicit = False
+    joins = True
     references = ("layers",)
     options = (
         opt("layers", "ints", ()),

@@ -17,6 +17,7 @@ import numpy as np
 
 BINS, LEVELS = 2048, 128
 EQUAL = 1e-12
+_AT_ONCE = 128  # lengths, so that the arrays stay in the cache
 
 
 def divergences(histogram: np.ndarray, levels: int = LEVELS) -> np.ndarray:
@@ -24,16 +25,18 @@ def divergences(histogram: np.ndarray, levels: int = LEVELS) -> np.ndarray:
     prefixes. `histogram`: how many values lie in each bin, >= 0 [bins]."""
     mass = np.asarray(histogram, np.float64)
     lengths = np.arange(levels, mass.size + 1)
-    edges = lengths[:, None] * np.arange(levels + 1) // levels
     inside, filled = _prefix(mass), _prefix(mass > 0)
-    level_mass, level_bins = np.diff(inside[edges], axis=1), np.diff(filled[edges], axis=1)
-    total, kept = inside[-1], inside[lengths]
-    last = mass[lengths - 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.where(level_mass > 0, np.log(level_mass / level_bins), 0.0)  # log of Q, not normalised
-        p_log_p = _prefix(_x_log_x(mass))[lengths] - _x_log_x(last) + _x_log_x(last + total - kept)
-        p_log_q = (level_mass * spread).sum(axis=1) + (total - kept) * spread[:, -1]
-        found = (p_log_p - p_log_q) / total - np.log(total) + np.log(kept)
+    p_log_q, last_log_q = np.empty(lengths.size), np.empty(lengths.size)
+    for start in range(0, lengths.size, _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        edges = lengths[part, None] * np.arange(levels + 1) // levels
+        level_mass, level_bins = np.diff(inside.take(edges), axis=1), np.diff(filled.take(edges), axis=1)
+        spread = np.log(np.where(level_mass > 0, level_mass, 1) / np.maximum(level_bins, 1))  # Q, not normalised
+        p_log_q[part], last_log_q[part] = (level_mass * spread).sum(axis=1), spread[:, -1]
+    total, kept, last = inside[-1], inside[lengths], mass[lengths - 1]
+    p_log_p = _prefix(_x_log_x(mass))[lengths] - _x_log_x(last) + _x_log_x(last + total - kept)
+    with np.errstate(divide="ignore"):
+        found = (p_log_p - p_log_q - (total - kept) * last_log_q) / total - np.log(total) + np.log(kept)
     found[(last == 0) & (total > kept)] = np.inf
     return np.asarray(found)
 
