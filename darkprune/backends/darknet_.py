@@ -134,8 +134,7 @@ class DarknetRunner(Runner):
             }
 
     def seconds(self, batch: np.ndarray, layers: Iterable[int], clock: Clock) -> List[float]:
-        """Seconds of Darknet's `network_predict` on `batch`, one image, whatever the `layers`. Raises as `open`.
-        """
+        """Seconds of Darknet's `network_predict` on `batch`, one image, whatever the `layers`. Raises as `open`."""
         library, stored = self._library or find_library(), WeightsFile(self.weights).floats
         with tempfile.TemporaryDirectory(prefix="darkprune-") as folder:
             np.save(os.path.join(folder, "batch.npy"), np.ascontiguousarray(batch, np.float32), allow_pickle=False)

@@ -32,9 +32,7 @@ def forward(
     shape = net.input.shape
     if batch.ndim != 4 or tuple(batch.shape[1:]) != (shape.c, shape.h, shape.w):
         raise UsageError(
-            "the batch has shape {}, the net takes [N, {}, {}, {}]".format(
-                list(batch.shape), shape.c, shape.h, shape.w
-            )
+            "the batch has shape {}, the net takes [N, {}, {}, {}]".format(list(batch.shape), shape.c, shape.h, shape.w)
         )
     wanted = set(range(len(net.layers))) if layers is None else set(layers)
     last = _last_use(net)

@@ -1,6 +1,6 @@
 """The reference runner: a net's layers lowered, one by one, to numpy."""
 
-from typing import Dict, Iterable, List, Optional
+from typing import Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from darkprune.backends.base import Runner
 from darkprune.backends.clock import Clock
 from darkprune.backends.forward import Hook, Progress, forward
 from darkprune.backends.numpy_ops import NumpyBuilder
+from darkprune.backends.watching import named
 from darkprune.graph.layer import Param
 from darkprune.graph.net import Net
 
@@ -50,6 +51,13 @@ class NumpyRunner(Runner):
         builder = NumpyBuilder(self.net.dialect.name)
         batch = np.ascontiguousarray(batch, np.float32)
         return forward(self.net, builder, batch, layers, self.hook, self.progress)
+
+    def named(self, batch: np.ndarray, names: Sequence[str]) -> Dict[str, np.ndarray]:
+        """Tensors by their names in darkprune.quant.tensors, float32 [N,C,H,W]: also what activations read.
+
+        Raises KeyError for a name that the net has not, else as `infer`.
+        """
+        return named(self.net, NumpyBuilder(self.net.dialect.name), np.ascontiguousarray(batch, np.float32), names)
 
 
 def _held(net: Net) -> Net:

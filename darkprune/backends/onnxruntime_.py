@@ -1,7 +1,7 @@
 """A net in ONNX Runtime, on the CPU. onnx and onnxruntime are imported when the runner is opened."""
 
 import importlib
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Union
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class OnnxRuntimeRunner(Runner):
         self._lowered: Any = None
         self._layers: List[int] = []
         self._batch: Union[int, str, None] = None  # the model's first axis; None before there was a batch
-        self._named = False  # whether its outputs are all named tensors, not layers
+        self._named: Set[str] = set()  # the tensors that are its outputs, where those are not layers
         self._session: Any = None
 
     def open(self) -> None:
@@ -72,11 +72,11 @@ class OnnxRuntimeRunner(Runner):
         Raises KeyError for a name that the net has not, else as `infer`.
         """
         self._require(batch)
-        if self._lowered is None or not self._named or not self._fits(len(batch)):
+        if self._lowered is None or not self._named >= set(names) or not self._fits(len(batch)):
             self._make(range(len(self.net.layers)), self._length(len(batch)))
-            unique = {x.name: x for x in self._lowered.tensors.values()}
+            unique = {x.name: x for x in (self._lowered.tensors[name] for name in names)}  # any more would cost time
             self._lowered.graph.outputs = [x for x in unique.values() if x not in self._lowered.graph.inputs]
-            self._named = True
+            self._named = set(names)
         self._start()
         tensors = [self._lowered.tensors[name].name for name in names]
         return dict(zip(names, self._run(batch, tensors)))
@@ -103,7 +103,7 @@ class OnnxRuntimeRunner(Runner):
             self._lowered = lower(folded(self.net), layers, batch)
         else:
             self._lowered = self._lower(layers, batch)
-        self._batch, self._layers, self._named, self._session = batch, list(layers), False, None
+        self._batch, self._layers, self._named, self._session = batch, list(layers), set(), None
 
     def _start(self) -> None:
         """The session, where there is none; the arrays then are its own."""

@@ -1,11 +1,12 @@
 """A net in torch, on a GPU where there is one. torch is imported when the runner is opened."""
 
 import contextlib
-from typing import Any, Dict, Iterable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence
 
 import numpy as np
 
 from darkprune.backends.base import Runner
+from darkprune.backends.watching import named
 from darkprune.errors import MissingDependency, UsageError
 from darkprune.graph.net import Net
 
@@ -78,13 +79,25 @@ class TorchRunner(Runner):
         """
         if self.module is None:
             self.open()
-        torch, wanted = self._torch, range(len(self.net.layers)) if layers is None else layers
+        wanted = range(len(self.net.layers)) if layers is None else layers
         with self._settings(self._device.type):
-            tensor = torch.from_numpy(np.array(batch, np.float32, order="C")).to(self._device)
-            if tensor.ndim == 4:
-                tensor = tensor.contiguous(memory_format=self._format)
-            found = self.module(tensor, wanted)
-            return {index: y.float().contiguous().cpu().numpy() for index, y in found.items()}
+            found = self.module(self._tensor(batch), wanted)
+            return {index: _array(y) for index, y in found.items()}
+
+    def named(self, batch: np.ndarray, names: Sequence[str]) -> Dict[str, np.ndarray]:
+        """Tensors by their names in darkprune.quant.tensors, float32 [N,C,H,W]: also what activations read.
+
+        Raises KeyError for a name that the net has not, else as `infer`.
+        """
+        if self.module is None:
+            self.open()
+        with self._settings(self._device.type):
+            found = named(self.module.net, self.module.builder(), self._tensor(batch), names)
+            return {name: _array(y) for name, y in found.items()}
+
+    def _tensor(self, batch: np.ndarray) -> Any:
+        tensor = self._torch.from_numpy(np.array(batch, np.float32, order="C")).to(self._device)
+        return tensor.contiguous(memory_format=self._format) if tensor.ndim == 4 else tensor
 
     @contextlib.contextmanager
     def _settings(self, device: str) -> Iterator[None]:
@@ -101,6 +114,10 @@ class TorchRunner(Runner):
     def close(self) -> None:
         """Frees the module; may be called twice."""
         self.module = None
+
+
+def _array(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor.float().contiguous().cpu().numpy())
 
 
 def import_torch() -> Any:

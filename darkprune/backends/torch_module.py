@@ -67,9 +67,13 @@ class NetModule(nn.Module):
         hook: called with each layer and its output; what it returns replaces the output. Raises UsageError for a batch
         of another shape, Unsupported for a layer that cannot be run.
         """
+        return forward(self.net, self.builder(), batch, self.heads if layers is None else layers, hook)
+
+    def builder(self) -> TorchBuilder:
+        """What lowers the net with the arrays of this module."""
         builder = _Builder(self)
         builder.training = self.training
-        return forward(self.net, builder, batch, self.heads if layers is None else layers, hook)
+        return builder
 
 
 class _Builder(TorchBuilder):

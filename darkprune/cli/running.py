@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import os
 import sys
-from typing import List, Optional
+from typing import Callable, List, Optional
 
 from darkprune.backends.model import Model
 from darkprune.backends.registry import RUNNERS
@@ -33,16 +33,19 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
 
 
-def open_model(arguments: argparse.Namespace) -> Model:
+def open_model(arguments: argparse.Namespace, require: Callable[[Model], None] = lambda model: None) -> Model:
     """The pair, open in the runner that was asked for, or in the first of FASTEST that is installed and takes it,
-    which is said on stderr. To be closed."""
+    which is said on stderr. To be closed.
+
+    Args: require: raises Unsupported for an open model whose runner will not do.
+    """
     if arguments.runner is not None:
-        return _open(arguments, arguments.runner)
+        return _open(arguments, arguments.runner, require)
     for name in FASTEST[:-1]:
         if name not in RUNNERS or importlib.util.find_spec({"opencv": "cv2"}.get(name, name)) is None:
             continue
         try:
-            model = _open(arguments, name)
+            model = _open(arguments, name, require)
         except (GraphError, MissingDependency, Unsupported, VerifyError):
             continue  # the next one, and in the end numpy, which says what is wrong with the pair
         if any(notice.reader == name for notice in model.net.notices):
@@ -50,15 +53,17 @@ def open_model(arguments: argparse.Namespace) -> Model:
             continue
         write("runner: {}\n".format(name), sys.stderr)
         return model
-    model = _open(arguments, FASTEST[-1])
+    model = _open(arguments, FASTEST[-1], require)
     write("runner: {}\n".format(FASTEST[-1]), sys.stderr)
     return model
 
 
-def _open(arguments: argparse.Namespace, runner: str) -> Model:
+def _open(arguments: argparse.Namespace, runner: str, require: Callable[[Model], None]) -> Model:
     model = Model(arguments.cfg, arguments.weights, runner, arguments.width, arguments.height, arguments.dialect)
     try:
-        return model.__enter__()
+        model.__enter__()
+        require(model)
+        return model
     except BaseException:
         model.close()
         raise

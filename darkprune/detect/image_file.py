@@ -19,7 +19,7 @@ def read_image(path: str) -> np.ndarray:
     Raises MissingDependency without OpenCV, UsageError for a file that is not there, no image, or a huge one.
     """
     cv2 = import_cv2()
-    data = _read(path)
+    data = read_bytes(path)
     size = declared_size(data)
     if size is not None and size[0] * size[1] > MOST_PIXELS:
         cause = "the image has {} x {} pixels, more than {}".format(size[0], size[1], MOST_PIXELS)
@@ -66,7 +66,8 @@ def _jpeg_size(data: bytes) -> Optional[Tuple[int, int]]:
     return None
 
 
-def _read(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """What the file holds. Raises UsageError where that cannot be read, or is too much for an image."""
     try:
         with open(str(path), "rb") as stream:
             data = stream.read(MOST_BYTES + 1)

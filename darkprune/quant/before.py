@@ -52,9 +52,7 @@ def before_range(layer: Layer, after: Histogram, before: Histogram, output: Rang
         (0.0, max(float(values[-1]), 0.0)),
     )
     largest = max(-float(values[0]), float(values[-1]))
-    _, amax = least(
-        lambda _, highs: error(symmetric(highs), symmetric(_one(output.amax))), (0.0, 0.0), (0.0, largest)
-    )
+    _, amax = least(lambda _, highs: error(symmetric(highs), symmetric(_one(output.amax))), (0.0, 0.0), (0.0, largest))
     return Range(low, high, amax)
 
 

@@ -40,9 +40,9 @@ def tied(net: Net, tensors: Dict[str, Range], concatenations: bool = False) -> D
             _join(groups, output_name(source), name)
     found = OrderedDict(tensors)
     for name, group in groups.items():
-        known = [tensors[x] for x in group if x in joined and x in tensors] or [tensors[x] for x in group[:1]]
-        if len(group) > 1 and known:
-            found[name] = _widest(known)
+        if len(group) > 1:
+            ruling = [x for x in group if x in joined] or group[:1]  # the first one is what the others pick from
+            found[name] = _widest([tensors[x] for x in ruling])
     return found
 
 

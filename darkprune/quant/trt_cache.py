@@ -13,7 +13,7 @@ which net it belongs to.
 import re
 import struct
 from collections import OrderedDict
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Tuple
 
 from darkprune.errors import CalibrationError, UsageError, place
 from darkprune.graph.net import Net
@@ -91,7 +91,7 @@ def read(path: str) -> Cache:
     return Cache(match.group(1), match.group(2), scales)
 
 
-def _entry(path: str, number: int, line: str) -> "tuple":
+def _entry(path: str, number: int, line: str) -> Tuple[str, float]:
     name, separator, digits = line.rpartition(": ")
     if not separator or not name or not _SCALE.match(digits):
         cause = "this is no line of a calibration cache, which has a name, a colon, a space and up to 8 digits"

@@ -1,0 +1,162 @@
+"""Measures the range of every tensor of a net on images and writes OUT, the ranges that its INT8 form is made with.
+
+The images go through the net as inference would show them to it; some hundred of those it was trained with are enough,
+labels are not needed. OUT belongs to this pair, at this input size. A calibration that is interrupted goes on where it
+was when the same command is given again.
+"""
+
+import argparse
+import os
+from collections import OrderedDict
+from contextlib import closing
+from typing import Any, Dict, List
+
+from darkprune.backends.registry import RUNNERS
+from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, warn, write
+from darkprune.cli.running import open_model
+from darkprune.darknet.pair import require_writable, write_file
+from darkprune.data import image_list
+from darkprune.detect.preprocess import require_image_input
+from darkprune.edit.resize import resize
+from darkprune.errors import Notice, UsageError, place
+from darkprune.graph.build import load
+from darkprune.graph.key import require_finite
+from darkprune.graph.net import Net
+from darkprune.quant import checkpoint, trt_cache
+from darkprune.quant.calibrate import Calibrated, calibrate, preprocessing_of
+from darkprune.quant.methods import ENTROPY, METHODS, Method
+from darkprune.quant.observe import require_observable
+from darkprune.quant.quantization import keep_float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("cfg", metavar="CFG")
+    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument(
+        "--images", metavar="DIR|LIST", required=True, help="a folder of images, or a file with one path a line"
+    )
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the file to write, such as ranges.json")
+    parser.add_argument(
+        "--method",
+        metavar="METHOD",
+        default=ENTROPY,
+        help=", ".join(METHODS) + ", or percentile:P for another percentage than 99.99 (default: %(default)s)",
+    )
+    parser.add_argument("--levels", metavar="N", type=int, help="levels of the method entropy (default: 128)")
+    parser.add_argument("--count", metavar="N", type=int, help="take the first N images (default: all)")
+    parser.add_argument(
+        "--keep-float",
+        metavar="LAYERS",
+        help="numbers of layers that compute on floats, with commas; first-and-heads, which is the default; none",
+    )
+    parser.add_argument("--cache", metavar="FILE", help="write a calibration cache for TensorRT too")
+    parser.add_argument(
+        "--cache-version",
+        metavar="VERSION",
+        default=trt_cache.VERSION,
+        help="of the TensorRT that is to read the cache (default: %(default)s)",
+    )
+    parser.add_argument("--runner", choices=RUNNERS, help="what runs the net (default: the fastest that is installed)")
+    parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
+    parser.add_argument("--height", metavar="H", type=int, help="another input height")
+    parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT and FILE if they exist")
+    add_common(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out the command; returns the exit status."""
+    method = Method.parse(arguments.method, arguments.levels)
+    trt_cache.version_digits(arguments.cache_version)
+    net = _net(arguments)
+    kept = keep_float(net, arguments.keep_float)
+    images = _images(arguments)
+    inputs = [arguments.cfg, arguments.weights, arguments.images] + images
+    _require_writable(arguments, inputs)
+    with closing(open_model(arguments, lambda model: require_observable(model.runner, model.net))) as model:
+        runner = model.runner.name
+        made = calibrate(
+            model.runner,
+            net,
+            images,
+            method,
+            preprocessing_of(net, arguments.letter_box),
+            arguments.output + checkpoint.SUFFIX,
+            progress("images", "image"),
+        )
+    made.ranges.keep_float = kept
+    write_file(arguments.output, made.ranges.to_bytes(), inputs, arguments.overwrite)
+    if arguments.cache:
+        cache = trt_cache.cache_of(net, made.ranges.tensors, method, arguments.cache_version)
+        write_file(arguments.cache, trt_cache.to_bytes(cache), inputs, arguments.overwrite)
+    notices = net.notices + made.notices
+    if arguments.json:
+        print_json(_as_dict(arguments, made, runner, notices))
+    else:
+        warn(notices)
+        write(_text(arguments, made))
+    return 0
+
+
+def _net(arguments: argparse.Namespace) -> Net:
+    net = load(arguments.cfg, arguments.weights, arguments.dialect)
+    require_finite(net)
+    if arguments.width is not None or arguments.height is not None:
+        net = resize(net, arguments.width, arguments.height)
+    require_image_input(net)
+    return net
+
+
+def _images(arguments: argparse.Namespace) -> List[str]:
+    """The images to take. Raises UsageError where there are fewer than asked for."""
+    found, count = image_list.read(arguments.images), arguments.count
+    if count is None:
+        return found
+    if count < 1:
+        raise UsageError("--count {} is no number of images".format(count), hint="use 1 or more")
+    if len(found) < count:
+        cause = "{} images are here, {} were asked for".format(len(found), count)
+        raise UsageError(cause, place(arguments.images), "give more images, or a smaller --count")
+    return found[:count]
+
+
+def _require_writable(arguments: argparse.Namespace, inputs: List[str]) -> None:
+    require_writable(arguments.output, inputs, arguments.overwrite)
+    if arguments.cache:
+        require_writable(arguments.cache, inputs, arguments.overwrite)
+        if os.path.realpath(arguments.cache) == os.path.realpath(arguments.output):
+            raise UsageError("--cache and -o name the same file", place(arguments.cache), "give two names")
+
+
+def _files(arguments: argparse.Namespace) -> List[str]:
+    return [arguments.output] + ([arguments.cache] if arguments.cache else [])
+
+
+def _as_dict(arguments: argparse.Namespace, made: Calibrated, runner: str, notices: List[Notice]) -> Dict[str, Any]:
+    ranges = made.ranges
+    return OrderedDict(
+        [
+            ("method", ranges.method),
+            ("tensors", len(ranges.tensors)),
+            ("images", ranges.images),
+            ("resumed", made.resumed),
+            ("runner", runner),
+            ("preprocessing", ranges.preprocessing),
+            ("keep_float", ranges.keep_float),
+            ("files", _files(arguments)),
+            ("warnings", notice_texts(notices)),
+        ]
+    )
+
+
+def _text(arguments: argparse.Namespace, made: Calibrated) -> str:
+    ranges, settings = made.ranges, dict(made.ranges.method)
+    name = settings.pop("name")
+    shown = ", ".join("{} {}".format(value, key) for key, value in settings.items())
+    text = "ranges of {} tensors from {} images, by {}{}\n".format(
+        len(ranges.tensors), grouped(ranges.images), name, " ({})".format(shown) if shown else ""
+    )
+    if made.resumed:
+        text += "{} of the images had been counted before\n".format(grouped(made.resumed))
+    return text + "wrote " + " ".join(_files(arguments)) + "\n"
