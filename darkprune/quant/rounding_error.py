@@ -82,7 +82,7 @@ class Spread(object):
 def least(
     error: Callable[[np.ndarray, np.ndarray], np.ndarray], low: Tuple[float, float], high: Tuple[float, float]
 ) -> Tuple[float, float]:
-    """The (low, high) of least error, within the two intervals; of equal ones the widest.
+    """The (low, high) of least error, within the two intervals; of equal ones the widest, and never an empty one.
 
     Args: error: of arrays of lows and highs [k] -> [k].
 
@@ -97,7 +97,7 @@ def least(
             for middle, size, limits in zip(centre, sizes, (low, high))
         ]
         lows, highs = [grid.reshape(-1) for grid in np.meshgrid(axes[0], axes[1], indexing="ij")]
-        found = error(lows, highs)
+        found = np.where(highs > lows, error(lows, highs), np.inf)
         order = np.lexsort((lows - highs, found))
         if best is None or found[order[0]] < best[0]:
             best = (found[order[0]], float(lows[order[0]]), float(highs[order[0]]))
