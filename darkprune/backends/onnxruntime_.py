@@ -111,6 +111,8 @@ class OnnxRuntimeRunner(Runner):
             return
         runtime = import_onnxruntime()
         options = quiet(runtime)
+        if not self.fast:  # threads that wait must not take the cores from others
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         model = self._lowered.model(check=False)
