@@ -5,7 +5,7 @@ module.
 
 Outputs, for images N, boxes n (head by head, cell by cell, anchor by anchor) and the classes of the net:
     boxes       float32 [N, n, 4]: cx, cy, w, h as shares of the net's input
-    scores      float32 [N, n, classes]: objectness x class
+    scores      float32 [N, n, classes]: objectness x class, whatever they are
 and with NMS instead of these, for the M objects found, image by image, class by class, the surest first:
     detections  float32 [M, 7]: image, class, score, cx, cy, w, h
     selected    int64 [M, 3]: image, class, and the number of the box
@@ -17,6 +17,7 @@ import numpy as np
 from onnx import TensorProto
 
 from darkprune.backends.onnx_activations import Formula
+from darkprune.backends.onnx_file import BOXES, LARGEST, SCORES
 from darkprune.backends.onnx_graph import OnnxGraph, OnnxTensor
 from darkprune.backends.onnx_model import Lowered
 from darkprune.detect.decode import detection_heads, head_source
@@ -26,7 +27,6 @@ from darkprune.graph.net import Net
 from darkprune.ops.heads import PLAIN, Decoding
 from darkprune.quant.tensors import output_name
 
-BOXES, SCORES = "boxes", "scores"
 DETECTIONS, SELECTED = "detections", "selected"
 FOUND = "objects"  # the name of an axis as long as there are objects
 
@@ -51,7 +51,7 @@ class _Head(object):
         centres = f.Add(f.Mul(at, np.divide(form.stretch, form.grid)), offset)
         extent = self._entries(boxes, 2, 4)
         if form.sizes == "exp":
-            extent = f.Exp(extent)
+            extent = f.Exp(f.Clip(extent, -LARGEST, LARGEST))
         elif form.sizes == "square":
             extent = f.Mul(extent, extent)
         sizes = f.Mul(extent, form.anchors[None, None])
@@ -158,7 +158,7 @@ def add_nms(lowered: Lowered, threshold: float = THRESHOLD, nms: float = NMS) ->
     image_box = f.Gather(selected, integers(0, 2), axis=1)
     image_box_class = f.Gather(selected, integers(0, 2, 1), axis=1)
     image_class = f.Cast(f.Gather(selected, integers(0, 1), axis=1), to=TensorProto.FLOAT)
-    score = f.Reshape(f.GatherND(scores.name, image_box_class), integers(-1, 1))
+    score = f.Unsqueeze(f.GatherND(scores.name, image_box_class), integers(1))
     parts = [image_class, score, f.GatherND(boxes.name, image_box)]
     detections = graph.node("Concat", parts, DETECTIONS, axis=1)
     graph.outputs[:] = [

@@ -1,14 +1,17 @@
 """A written ONNX file in ONNX Runtime, against numpy: does it compute what the net does?"""
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.onnxruntime_ import import_onnxruntime, quiet, session
+from darkprune.detect.decode import decode, detection_heads
 from darkprune.graph.net import Net
 from darkprune.verify import SURGERY, allow_noise, check, moved, test_batch
 
+BOXES, SCORES = "boxes", "scores"  # the outputs with decoded heads
+LARGEST = 60.0  # of what is exponentiated there: no box is infinite
 MOST_IMAGES = 2  # that numpy runs, however many the model takes at once
 
 Agreement = NamedTuple(
@@ -22,8 +25,8 @@ Agreement = NamedTuple(
 )
 
 
-def run_file(path: str, batch: np.ndarray) -> Tuple[str, Dict[str, np.ndarray]]:
-    """(the version of ONNX Runtime, all outputs by name) of the model at `path`, for float32 [N,C,H,W].
+def run_file(path: Union[str, bytes], batch: np.ndarray) -> Tuple[str, Dict[str, np.ndarray]]:
+    """(the version of ONNX Runtime, all outputs by name) of the model at `path`, or itself, for float32 [N,C,H,W].
 
     Raises MissingDependency where ONNX Runtime cannot be imported, VerifyError where it refuses the model.
     """
@@ -33,12 +36,21 @@ def run_file(path: str, batch: np.ndarray) -> Tuple[str, Dict[str, np.ndarray]]:
     return str(runtime.__version__), dict(zip(names, opened.run(names, {opened.get_inputs()[0].name: batch})))
 
 
-def compare(net: Net, path: str, layers: Dict[str, int], images: Optional[int] = None) -> Agreement:
+def compare(
+    net: Net,
+    path: str,
+    layers: Dict[str, int],
+    images: Optional[int] = None,
+    decoded: bool = False,
+    before_nms: Optional[bytes] = None,
+) -> Agreement:
     """How near the model at `path` comes to the net in numpy, with synthetic pictures.
 
     Args:
-        layers: outputs by name, the net's layers whose they are.
+        layers: raw heads by name, the net's layers whose they are.
         images: how many it takes at once; None for any number.
+        decoded: whether its outputs are boxes and scores in place of raw heads.
+        before_nms: the same model with these outputs, where it goes on to suppress boxes.
 
     An error may be 1e-4, or four times what the output moves when the net's tensors move in the last bit. Errors as
     `run_file`.
@@ -47,17 +59,41 @@ def compare(net: Net, path: str, layers: Dict[str, int], images: Optional[int] =
     batch = np.concatenate([test_batch(net, seed=seed) for seed in range(count)])
     repeated = np.arange(count if images is None else images) % count
     version, found = run_file(path, batch[repeated])
+    if before_nms is not None:
+        found = run_file(before_nms, batch[repeated])[1]
     indices = sorted(layers.values())
-    expected = NumpyRunner(net).infer(batch, indices)
+
+    def outputs(raw: Dict[int, np.ndarray]) -> Dict[int, np.ndarray]:
+        return dict(enumerate(all_decoded(net, raw))) if decoded else raw
+
+    names = {BOXES: 0, SCORES: 1} if decoded else layers
+    expected = outputs(NumpyRunner(net).infer(batch, indices))
 
     def noise() -> Dict[int, float]:
-        other = NumpyRunner(net, lambda layer, y: moved(y)).infer(moved(batch), indices)
+        other = outputs(NumpyRunner(net, lambda layer, y: moved(y)).infer(moved(batch), indices))
         return {i: check("noise", "numpy", i, y, other[i], 0.0).max_error for i, y in expected.items()}
 
     checks = [
         check("onnx", "onnxruntime", index, expected[index], found[name][:count], SURGERY)
-        for name, index in layers.items()
+        for name, index in names.items()
     ]
     checks = allow_noise(checks, noise)
     worst = max(checks, key=lambda c: c.max_error / c.tolerance)
     return Agreement(version, worst.max_error, worst.tolerance, all(c.ok for c in checks))
+
+
+def all_decoded(net: Net, raw: Dict[int, np.ndarray]) -> Tuple[np.ndarray, np.ndarray]:
+    """(boxes [N, n, 4], scores [N, n, classes]) of all that the heads predict, likely or not, as a graph gives them.
+
+    Raises as darkprune.detect.decode.decode.
+    """
+    limited = dict(raw)
+    for layer in detection_heads(net):
+        form, source = layer.op.decoding(layer, net.input.shape), layer.inputs[0].index
+        if form.sizes == "exp":
+            values = raw[source].copy()
+            sizes = np.arange(values.shape[1]).reshape(len(form.anchors), -1)[:, form.coordinates[2:]].reshape(-1)
+            values[:, sizes] = np.clip(values[:, sizes], -LARGEST, LARGEST)
+            limited[source] = values
+    found = decode(net, limited, -np.inf)
+    return np.stack([x.boxes for x in found]), np.stack([x.scores for x in found])

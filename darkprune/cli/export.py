@@ -3,24 +3,31 @@
 The outputs are the raw heads, as every runner gives them, or the last layer. Tensors are called after their layers:
 the input is `data`, layer 12 puts out `L012_convolutional`. Batch norm is folded into the weights by the dialect's
 formula. Anchors, names of classes and what else decoding needs stand in the model's metadata (darkprune.heads...).
+
+With --decode the outputs are `boxes` [N, n, 4] (cx, cy, w, h as shares of the net's input) and `scores` [N, n, classes]
+(objectness x class) instead, n boxes of all heads. With --nms they are `detections` [M, 7] (image, class, score, cx,
+cy, w, h; M objects of all images) and `selected` [M, 3] (image, class, number of the box).
 """
 
 import argparse
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from darkprune.backends.onnx_file import compare
 from darkprune.backends.onnxruntime_ import ANY, import_onnx
+from darkprune.backends.padded import Padded
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, warn, write
 from darkprune.cli.running import class_names
 from darkprune.darknet.pair import require_writable, write_file
 from darkprune.detect.classifier import class_scores
 from darkprune.detect.decode import class_count
+from darkprune.detect.detector import NMS, THRESHOLD
 from darkprune.edit.resize import resize
-from darkprune.errors import MissingDependency, Unsupported, UsageError
+from darkprune.errors import MissingDependency, Notice, Unsupported, UsageError
 from darkprune.graph.build import load
-from darkprune.graph.net import Net
+from darkprune.graph.net import Net, heads
 
 DYNAMIC = "dynamic"
+PADDINGS = range(1, 257)  # multiples of channels
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("-o", "--output", metavar="MODEL.onnx", required=True, help="the file to write")
     parser.add_argument("--batch", metavar="N|dynamic", default="1", help="images at once (default: %(default)s)")
+    parser.add_argument("--decode", action="store_true", help="boxes and scores in place of raw heads")
+    parser.add_argument("--nms", action="store_true", help="suppress overlapping boxes too, class by class (IoU)")
+    for option, default, of in (("--thresh", THRESHOLD, "of the scores"), ("--nms-thresh", NMS, "of the IoU")):
+        parser.add_argument(option, type=float, metavar="T", help="with --nms, {} (default: {})".format(of, default))
+    parser.add_argument(
+        "--pad-channels",
+        metavar="N",
+        type=int,
+        default=1,
+        help="widen convolutions by zeros to a multiple of N filters, which changes no result; "
+        "16 is faster on x86 where many are no multiple of 16",
+    )
     parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
     parser.add_argument("--names", metavar="FILE", help="names of the classes, one a line")
@@ -40,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     batch = _batch(arguments.batch)
+    _check(arguments)
     inputs = [arguments.cfg, arguments.weights]
     require_writable(arguments.output, inputs, arguments.overwrite)
     import_onnx()
@@ -47,15 +67,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.width is not None or arguments.height is not None:
         net = resize(net, arguments.width, arguments.height)
     names = _names(arguments, net, inputs)
-    from darkprune.backends.onnx_model import describe, folded, lower
+    notices = [notice for notice in net.notices if notice.reader in (None, net.dialect.name)]
+    lowered, said, before_nms = _lowered(arguments, net, batch, notices)
+    from darkprune.backends.onnx_model import describe
 
-    lowered = lower(folded(net), None, batch)
-    data = lowered.model(describe(net, names)).SerializeToString(deterministic=True)
+    data = lowered.model(dict(describe(net, names), **said)).SerializeToString(deterministic=True)
     write_file(arguments.output, data, inputs, arguments.overwrite)
     layers = {tensor.name: index for index, tensor in lowered.outputs.items()}
     lowered.graph.constants.clear()
-    compared = _compared(net, arguments.output, layers, batch)
-    notices = [notice for notice in net.notices if notice.reader in (None, net.dialect.name)]
+    compared = _compared(net, arguments.output, layers, batch, "decoded" in said, before_nms)
     found = {
         "file": arguments.output,
         "bytes": len(data),
@@ -82,6 +102,41 @@ def _batch(text: str) -> Union[int, str]:
     return int(text)
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for options that make no sense."""
+    if arguments.pad_channels not in PADDINGS:
+        cause = "--pad-channels {} is no useful multiple".format(arguments.pad_channels)
+        raise UsageError(cause, hint="use {} to {}".format(PADDINGS[0], PADDINGS[-1]))
+    for option in ("thresh", "nms_thresh"):
+        if getattr(arguments, option) is not None and not arguments.nms:
+            raise UsageError("--{} is for --nms".format(option.replace("_", "-")), hint="give --nms, or leave it out")
+
+
+def _lowered(
+    arguments: argparse.Namespace, net: Net, batch: Union[int, str], notices: List[Notice]
+) -> Tuple[Any, Dict[str, Any], Optional[bytes]]:
+    """(the graph with the outputs that are asked for; what it says about them; without NMS, where there is NMS). Adds
+    notices."""
+    from darkprune.backends.onnx_decode import add_decoding, add_nms, overlap_notice
+    from darkprune.backends.onnx_model import folded, lower
+
+    multiple, decode, before_nms = arguments.pad_channels, arguments.decode or arguments.nms, None
+    lowered = lower(folded(net), None, batch, None if multiple == 1 else lambda b: Padded(b, multiple, heads(net)))
+    said: Dict[str, Any] = {}
+    if decode:
+        add_decoding(lowered)
+        said["decoded"] = {"boxes": "cx, cy, w, h as shares of the input", "scores": "objectness x class"}
+    if arguments.nms:
+        before_nms = lowered.model(check=False).SerializeToString()
+        threshold = THRESHOLD if arguments.thresh is None else arguments.thresh
+        nms = NMS if arguments.nms_thresh is None else arguments.nms_thresh
+        add_nms(lowered, threshold, nms)
+        said["nms"] = {"thresh": threshold, "nms_thresh": nms, "overlap": "IoU"}
+        notice = overlap_notice(net)
+        notices += [] if notice is None else [notice]
+    return lowered, said, before_nms
+
+
 def _names(arguments: argparse.Namespace, net: Net, inputs: List[str]) -> Optional[List[str]]:
     """The names of the classes; None where there are none, and none were given."""
     try:
@@ -97,10 +152,10 @@ def _names(arguments: argparse.Namespace, net: Net, inputs: List[str]) -> Option
     return None if found == [str(number) for number in range(classes)] else found
 
 
-def _compared(net: Net, path: str, layers: Dict[str, int], batch: Union[int, str]) -> Dict[str, Any]:
+def _compared(net: Net, path: str, layers: Dict[str, int], batch: Union[int, str], *decoded: Any) -> Dict[str, Any]:
     """How near ONNX Runtime comes to numpy with the written file, as JSON values."""
     try:
-        return dict(compare(net, path, layers, batch if isinstance(batch, int) else None)._asdict())
+        return dict(compare(net, path, layers, batch if isinstance(batch, int) else None, *decoded)._asdict())
     except MissingDependency as error:
         return {"missing": error.message, "hint": error.hint}
 

@@ -11,10 +11,14 @@ import pytest
 import need
 from bad_input import Cases, snapshot
 from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.backends.onnx_file import all_decoded
 from darkprune.cli.main import main
+from darkprune.detect.decode import decode
+from darkprune.detect.nms import suppress
 from darkprune.graph.build import load
 from darkprune.graph.key import pair_key
 from darkprune.graph.net import heads
+from darkprune.graph.save import save
 from darkprune.verify import test_batch as picture
 from small_nets import cfg, conv, route, section, shortcut, write
 
@@ -165,6 +169,81 @@ def test_a_model_that_differs_is_a_failed_check(folder, capsys, monkeypatch):
     assert " DIFFERS from numpy: largest error " in capsys.readouterr().out
 
 
+# ---- decoded heads and wider convolutions
+
+
+def test_decoded_heads(folder, capsys):
+    out, err = export(capsys, "--decode", "--batch", "dynamic")
+    lines = out.splitlines()
+    assert err == "" and lines[1:3] == ["output  boxes  N x 768 x 4", "output  scores  N x 768 x 3"]
+    assert " agrees with numpy: largest error " in lines[3]
+    net, images = load("net.cfg", "net.weights"), np.concatenate([picture(load("net.cfg"), seed=i) for i in range(2)])
+    found = decode(net, NumpyRunner(net).infer(images, heads(net)), 0.3)
+    session = need.onnxruntime().InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    boxes, scores = session.run(["boxes", "scores"], {"data": images})
+    for expected, mine, confidences in zip(found, boxes, scores):
+        likely = (confidences > 0.3).any(axis=1)
+        assert likely.any()
+        expected = expected.select((expected.scores > 0).any(axis=1))
+        np.testing.assert_allclose(mine[likely], expected.boxes, rtol=1e-5, atol=1e-5)
+        kept = np.where(confidences[likely] > 0.3, confidences[likely], 0)
+        np.testing.assert_allclose(kept, expected.scores, rtol=1e-5, atol=1e-5)
+    said = {entry.key: entry.value for entry in need.onnx().load("net.onnx").metadata_props}
+    assert sorted(json.loads(said["darkprune.decoded"])) == ["boxes", "scores"]
+
+
+def test_suppressed_boxes(folder, capsys):
+    (folder / "net.cfg").write_text(NET + "nms_kind=greedynms\n")
+    out, err = export(capsys, "--nms", "--thresh", "0.3", "--nms-thresh", "0.4", "--pad-channels", "16")
+    lines = out.splitlines()
+    assert lines[1:3] == ["output  detections  objects x 7", "output  selected  objects x 3"]
+    assert " agrees with numpy: largest error " in lines[3]
+    assert err.startswith("net.cfg:") and "the graph suppresses boxes by their plain IoU, not by nms_kind=gr" in err
+    net = load("net.cfg", "net.weights")
+    (found,) = decode(net, NumpyRunner(net).infer(picture(net), heads(net)), 0.3)
+    session = need.onnxruntime().InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    (detections,) = session.run(["detections"], {"data": picture(net)})
+    scores = suppress(found.boxes, found.scores, 0.4)
+    rows, classes = np.nonzero(scores)
+    expected = np.column_stack([classes, scores[rows, classes], found.boxes[rows]])
+    order = np.lexsort((-expected[:, 1], expected[:, 0]))
+    assert 0 < len(rows) < np.count_nonzero(found.scores)
+    np.testing.assert_allclose(detections[:, 1:], expected[order], rtol=1e-5, atol=1e-5)
+    said = {entry.key: entry.value for entry in need.onnx().load("net.onnx").metadata_props}
+    assert json.loads(said["darkprune.nms"]) == {"thresh": 0.3, "nms_thresh": 0.4, "overlap": "IoU"}
+
+
+def test_a_graph_that_decodes_otherwise_is_a_failed_check(folder, capsys, monkeypatch):
+    need.onnx(), need.onnxruntime()
+    from darkprune.backends import onnx_file
+
+    right = onnx_file.all_decoded
+    monkeypatch.setattr(onnx_file, "all_decoded", lambda *pair: [x + 1e-3 * x.max() for x in right(*pair)])
+    assert main(EXPORT + ["--nms"]) == 1
+    assert " DIFFERS from numpy: largest error " in capsys.readouterr().out
+
+
+def test_boxes_without_end(folder, capsys):
+    """exp of what the convolution gives here exceeds float32, and float64."""
+    need.onnx(), need.onnxruntime()
+    net = load("net.cfg", "net.weights")
+    biases = net.layers[3].array("biases").copy()
+    biases[2], biases[3] = 100, 800
+    net.layers[3].set_param("biases", biases)
+    save(net, "huge")
+    assert main(["export", "huge.cfg", "huge.weights", "-o", "huge.onnx", "--decode", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["agreement"]["ok"] is True
+
+
+def test_padded_channels(folder, capsys):
+    plain = json.loads(export(capsys, "--json").out)
+    padded = json.loads(export(capsys, "--overwrite", "--pad-channels", "16", "--json").out)
+    assert padded["agreement"]["ok"] is True and padded["outputs"] == plain["outputs"]
+    weights = {x.name: list(x.dims) for x in need.onnx().load("net.onnx").graph.initializer}
+    assert weights["L001_convolutional_weights"] == [16, 16, 3, 3]
+    assert weights["L003_convolutional_weights"] == [16, 16, 1, 1] and padded["bytes"] > plain["bytes"]
+
+
 # ---- who reads it
 
 
@@ -178,20 +257,22 @@ def in_opencv(path, folder):
 
 
 @pytest.mark.parametrize("version", ["4", "5"])
-def test_opencv_reads_it(folder, capsys, version):
+@pytest.mark.parametrize("options", [[], ["--pad-channels", "16"], ["--decode"], ["--decode", "--batch", "dynamic"]])
+def test_opencv_reads_it(folder, capsys, version, options):
     need.opencv()
     path = need.opencv5() if version == "5" else None
-    export(capsys)
+    export(capsys, *options)
     net = load("net.cfg", "net.weights")
     np.save("batch.npy", picture(net))
     found = in_opencv(path, folder)
-    assert str(found.pop("version")).startswith(version + ".") and sorted(found) == [
-        "L003_convolutional",
-        "L007_convolutional",
-    ]
-    expected = NumpyRunner(net).infer(picture(net), heads(net))
-    for index, y in expected.items():
-        assert np.abs(found["L{:03d}_convolutional".format(index)] - y).max() <= 1e-5 * np.abs(y).max()
+    assert str(found.pop("version")).startswith(version + ".")
+    raw = NumpyRunner(net).infer(picture(net), heads(net))
+    expected = {"L{:03d}_convolutional".format(index): y for index, y in raw.items()}
+    if "--decode" in options:
+        expected = dict(zip(("boxes", "scores"), all_decoded(net, raw)))
+    assert sorted(found) == sorted(expected) and len(expected) == 2
+    for name, y in expected.items():
+        assert np.abs(found[name] - y).max() <= 1e-5 * np.abs(y).max()
 
 
 # ---- bad input
@@ -265,8 +346,76 @@ def too_few_names(folder):
     return EXPORT + ["--names", "few.names"]
 
 
+def plain(folder, *sections):
+    write(folder, cfg(*sections), "other")
+    return ["export", "other.cfg", "other.weights", "-o", "net.onnx"]
+
+
+@case(
+    """\
+other.cfg: error: the net has no detection head such as [yolo]
+hint: darkprune classify takes nets that name whole images
+"""
+)
+def a_classifier_to_decode(folder):
+    return plain(folder, conv(4), section("avgpool"), section("softmax")) + ["--decode"]
+
+
+@case(
+    """\
+other.cfg:16: error: a graph cannot decode a tree of classes
+   16 | tree=some.tree
+      |      ^^^^^^^^^
+hint: export the raw heads; darkprune detect decodes them
+"""
+)
+def a_tree_of_classes(folder):
+    region = section("region", classes=3, coords=4, num=1, anchors="1,1", tree="some.tree", softmax=1)
+    return plain(folder, conv(8, 1, "linear", None), region) + ["--nms"]
+
+
+@case(
+    """\
+error: --thresh is for --nms
+hint: give --nms, or leave it out
+"""
+)
+def a_threshold_of_nothing(folder):
+    return EXPORT + ["--decode", "--thresh", "0.3"]
+
+
+@case(
+    """\
+error: --nms-thresh 0 suppresses nothing
+hint: export with --decode and without --nms
+"""
+)
+def a_suppression_of_nothing(folder):
+    return EXPORT + ["--nms", "--nms-thresh", "0"]
+
+
+@case(
+    """\
+error: --thresh 25.0 is not from 0 to 1
+hint: Darknet's are 0.25 and 0.45
+"""
+)
+def a_threshold_in_percent(folder):
+    return EXPORT + ["--nms", "--thresh", "25"]
+
+
+@case(
+    """\
+error: --pad-channels 0 is no useful multiple
+hint: use 1 to 256
+"""
+)
+def a_multiple_of_nothing(folder):
+    return EXPORT + ["--pad-channels", "0"]
+
+
 def test_no_case_is_lost():
-    assert len(case) == 6
+    assert len(case) == 12
 
 
 @pytest.mark.parametrize("name", sorted(case))
