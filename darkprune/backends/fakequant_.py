@@ -51,6 +51,6 @@ class FakequantRunner(Runner):
         """
         builder = self._builder
         builder.images = len(batch)
-        value = builder.input(np.ascontiguousarray(batch, np.float32))
+        value = builder.wrap(np.ascontiguousarray(batch, np.float32))
         found = forward(self.quantization.net, builder, value, layers, builder.finish)
         return {index: np.asarray(builder.real(y), np.float32) for index, y in found.items()}

@@ -2,11 +2,11 @@
 
 import os
 import tempfile
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Union
 
 import numpy as np
 
-from darkprune.backends.registry import RUNNERS, open_runner
+from darkprune.backends.registry import INT8_RUNNERS, RUNNERS, open_int8_runner, open_runner, require_int8_runner
 from darkprune.darknet.dialect import DEFAULT
 from darkprune.edit.resize import resize
 from darkprune.errors import UsageError
@@ -14,6 +14,7 @@ from darkprune.graph.build import load
 from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net, heads
 from darkprune.graph.write import cfg_bytes
+from darkprune.quant.ranges import Ranges
 
 
 class Model(object):
@@ -24,13 +25,15 @@ class Model(object):
         runner: a name of RUNNERS.
         width, height: another input size than the cfg's; None keeps it.
         dialect: whose arithmetic a runner speaks that has several.
+        int8: the Ranges of the pair's tensors, or the path of their file: it runs on 8-bit integers.
 
     Attributes:
         net: the Net in the runner's dialect, of the size asked for. runner: the Runner.
         layers: the layers whose outputs `raw_heads` gives (darkprune.graph.net.heads).
 
     Raises UsageError for an unknown runner or size, what `load` and `resize` raise, and what the runner raises when it
-    is opened: MissingDependency where it is not installed, VerifyError where it refuses the pair.
+    is opened: MissingDependency where it is not installed, VerifyError where it refuses the pair; CalibrationError for
+    ranges that are not the pair's, at that size.
     """
 
     def __init__(
@@ -41,15 +44,21 @@ class Model(object):
         width: Optional[int] = None,
         height: Optional[int] = None,
         dialect: str = DEFAULT,
+        int8: Union[None, str, Ranges] = None,
     ) -> None:
-        if runner not in RUNNERS:
+        if runner not in RUNNERS + INT8_RUNNERS:
             raise UsageError("unknown runner {}".format(runner), hint="use " + ", ".join(RUNNERS))
+        require_int8_runner(runner, int8 is not None)
         self._folder: Optional[Any] = None
-        self.runner: Any = open_runner(runner, cfg, weights, dialect)
-        net = load(cfg, weights, self.runner.dialect)
+        self.runner: Any = None
+        if int8 is None:
+            self.runner = open_runner(runner, cfg, weights, dialect)
+        net = load(cfg, weights, dialect if int8 is not None else self.runner.dialect)
         require_finite(net)
         self.net: Net = net if width is None and height is None else resize(net, width, height)
-        if self.net is not net:
+        if int8 is not None:
+            self.runner = open_int8_runner(runner, self.net, int8)
+        elif self.net is not net:
             self._folder = tempfile.TemporaryDirectory(prefix="darkprune-")
             cfg = os.path.join(self._folder.name, os.path.basename(cfg))
             with open(cfg, "wb") as stream:

@@ -4,7 +4,7 @@ Imports onnx: only what needs it imports this module.
 """
 
 import json
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Type
 
 import onnx
 
@@ -63,7 +63,8 @@ def lower(
     net: Net,
     layers: Optional[Iterable[int]] = None,
     batch: Length = 1,
-    wrap: Optional[Callable[[OnnxBuilder], Builder]] = None,
+    wrap: Optional[Callable[[Any], Builder]] = None,
+    nodes: Type[OnnxBuilder] = OnnxBuilder,
 ) -> Lowered:
     """The graph of a net that has values.
 
@@ -71,6 +72,7 @@ def lower(
         layers: whose outputs are wanted; None for the heads (darkprune.graph.net.heads).
         batch: images at once, or onnx_graph.BATCH for any number.
         wrap: makes the builder that the layers are lowered with, of the one that makes nodes: Padded, Quantizing.
+        nodes: the class of the latter.
 
     Raises Unsupported for a layer, or an input, that ONNX cannot say.
     """
@@ -78,14 +80,15 @@ def lower(
     if not shape.c:
         cause = "the net takes {} flat values; only nets that take images become ONNX".format(shape.outputs)
         raise Unsupported(cause, net.config.place(), "images need a net with a width and height")
-    builder = OnnxBuilder(net.dialect.name, {layer.index: output_name(layer) for layer in net.layers})
+    builder = nodes(net.dialect.name, {layer.index: output_name(layer) for layer in net.layers})
     outer: Any = builder if wrap is None else wrap(builder)
     lowered = Lowered(net, builder.graph)
     data = lowered.tensors[INPUT] = builder.input(INPUT, (batch, shape.c, shape.h, shape.w))
     wanted = heads(net) if layers is None else list(layers)
-    start = [0]
+    start, finish = [0], getattr(outer, "finish", lambda _, y: y)
 
     def named(layer: Layer, y: Any) -> Any:
+        y = finish(layer, y)
         if isinstance(outer, Padded) and layer.index in outer.exact:
             y = outer.wrap(outer.unwrap(y))
         tensor = _inner(y)

@@ -8,10 +8,13 @@ import numpy as np
 from darkprune.backends.base import Runner
 from darkprune.errors import MissingDependency, UsageError, VerifyError
 from darkprune.graph.net import Net, heads
+from darkprune.quant.quantization import Quantization
+from darkprune.quant.ranges import Ranges
 
 INSTALL = {"onnx": "pip install onnx", "onnxruntime": "pip install onnxruntime"}
 _CPU = ["CPUExecutionProvider"]
 ANY = "N"  # darkprune.backends.onnx_graph.BATCH, whose import needs onnx
+_NO_SATURATION = "session.x64quantprecision", "1"  # sums of uint8 x int8 are exact where the processor has no VNNI too
 _ERRORS_ONLY = 3  # severity of what it logs
 
 
@@ -135,10 +138,23 @@ class OnnxRuntimeRunner(Runner):
 
 
 def quiet(runtime: Any) -> Any:
-    """SessionOptions with which it logs errors only."""
+    """SessionOptions with which it logs errors only, and loses nothing."""
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(*_NO_SATURATION)
     return options
+
+
+def int8_lowering(net: Net, ranges: Ranges) -> Callable[[Sequence[int], Any], Any]:
+    """What makes the runner's graph of an INT8 net. Raises CalibrationError where the ranges are not the net's."""
+    quantization = Quantization(net, ranges)
+
+    def made(layers: Sequence[int], batch: Any) -> Any:
+        from darkprune.backends.onnx_int8 import lowering
+
+        return lowering(quantization)(layers, batch)
+
+    return made
 
 
 def session(runtime: Any, model: Any, options: Any) -> Any:

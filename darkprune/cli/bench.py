@@ -12,21 +12,31 @@ from collections import OrderedDict
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from darkprune.backends.clock import Clock
-from darkprune.backends.registry import RUNNERS
+from darkprune.backends.registry import INT8_RUNNERS, RUNNERS, require_int8_runner
 from darkprune.cli.arguments import one_of
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, table, warn, write
 from darkprune.edit.resize import resize
-from darkprune.errors import MissingDependency, Notice, UsageError, place
+from darkprune.errors import CalibrationError, MissingDependency, Notice, UsageError, place
 from darkprune.evaluate.bench import Comparison, Run
 from darkprune.evaluate.cost import Cost, cost
 from darkprune.evaluate.energy import find_meter
 from darkprune.evaluate.latency import Measurement
 from darkprune.graph.build import load
+from darkprune.graph.key import pair_key
+from darkprune.quant.ranges import Ranges
 
 ROUNDS = 5
 
 Model = NamedTuple(
-    "Model", [("name", str), ("cfg", str), ("weights", str), ("cost", Cost), ("notices", List[Notice])]
+    "Model",
+    [
+        ("name", str),
+        ("cfg", str),
+        ("weights", str),
+        ("cost", Cost),
+        ("notices", List[Notice]),
+        ("int8", Optional[str]),  # the ranges' file of a net on 8-bit integers, which is another one than the float net
+    ],
 )
 
 
@@ -37,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--runners",
         metavar="LIST",
         help="comma list of {} (default: those installed that take the pairs)".format(", ".join(RUNNERS)),
+    )
+    parser.add_argument(
+        "--int8",
+        metavar="RANGES",
+        action="append",
+        help="time a pair also on 8-bit integers, with these ranges of its own; in {}".format(
+            " or ".join(INT8_RUNNERS)
+        ),
     )
     parser.add_argument("--threads", metavar="N", type=int, help="threads of each runner (default: its own choice)")
     parser.add_argument("--width", metavar="W", type=int, help="width of the input")
@@ -53,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
-    runners = _runners(arguments.runners)
+    runners = _runners(arguments.runners, bool(arguments.int8))
     for name in ("threads", "repeats"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -73,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     notices = [notice for model in models for notice in model.notices]
     if arguments.json:
         answer: Dict[str, Any] = {"runs": [_run_as_dict(models, made) for made in runs]}
-        answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in models]
+        answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in models if model.int8 is None]
         answer.update(left_out=left_out, energy=energy, threads=arguments.threads, machine=machine())
         answer["warnings"] = notice_texts(notices)
         print_json(answer)
@@ -85,13 +103,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _runners(text: Optional[str]) -> List[str]:
+def _runners(text: Optional[str], int8: bool) -> List[str]:
     if text is None:
         return list(RUNNERS)
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageError("--runners names no runner", hint="use " + ", ".join(RUNNERS))
-    return list(OrderedDict.fromkeys(one_of(name, RUNNERS, "runner") for name in names))
+    known = list(OrderedDict.fromkeys(RUNNERS + INT8_RUNNERS))
+    found = list(OrderedDict.fromkeys(one_of(name, known, "runner") for name in names))
+    for name in found:
+        if not int8 or not set(found).intersection(INT8_RUNNERS):
+            require_int8_runner(name, int8)
+    return found
 
 
 def _models(arguments: argparse.Namespace) -> List[Model]:
@@ -99,12 +122,23 @@ def _models(arguments: argparse.Namespace) -> List[Model]:
     if len(paths) % 2:
         raise UsageError("every cfg needs its weights", place(paths[-1]), "use CFG WEIGHTS [CFG WEIGHTS]...")
     pairs = list(zip(paths[::2], paths[1::2]))
-    models = []
+    models, ranges = [], [Ranges.read(path) for path in arguments.int8 or []]
     for name, (cfg, weights) in zip(_names([weights for _, weights in pairs]), pairs):
         net = load(cfg, weights, arguments.dialect)
         if arguments.width is not None or arguments.height is not None:
             net = resize(net, arguments.width, arguments.height)
-        models.append(Model(name, cfg, weights, cost(net), net.notices))
+        models.append(Model(name, cfg, weights, cost(net), net.notices, None))
+        for path, found in zip(arguments.int8 or [], ranges):
+            if len(pairs) == 1 or found.pair == pair_key(net):
+                found.require(net)
+                models.append(models[-1]._replace(name=name + " int8", notices=[], int8=path))
+    used = [model.int8 for model in models]
+    for path in arguments.int8 or []:
+        if path not in used:
+            cause = "the ranges are those of none of the pairs"
+            raise CalibrationError(
+                cause, place(path), "calibrate one of them; every change of the weights needs new ranges"
+            )
     return models
 
 
@@ -129,9 +163,10 @@ def _measurements(
     clock = Clock(energy=True).as_dict()
     size = (arguments.width, arguments.height, arguments.threads)
     return [
-        ((number, runner), Measurement(model.cfg, model.weights, runner, *size, clock=clock))
+        ((number, runner), Measurement(model.cfg, model.weights, runner, *size, clock=clock, int8=model.int8))
         for runner in runners
         for number, model in enumerate(models)
+        if runner in (RUNNERS if model.int8 is None else INT8_RUNNERS)
     ]
 
 
@@ -143,7 +178,7 @@ def _run_as_dict(models: List[Model], made: Run) -> Dict[str, Any]:
 
 def _text(models: List[Model], runs: List[Run], threads: Optional[int], energy: bool) -> str:
     costs = [["model", "parameters", "MACs", "weights bytes", "BFLOPs"]]
-    for model in models:
+    for model in [model for model in models if model.int8 is None]:
         counts = (model.cost.parameters, model.cost.macs, model.cost.weights_bytes)
         costs.append([model.name] + [grouped(count) for count in counts] + ["{:.3f}".format(model.cost.bflops)])
     times = [["runner", "model", "median ms", "min", "max", "FPS", "speed", "CPU ms"] + ["J/image"] * energy]

@@ -10,9 +10,9 @@ from contextlib import closing
 from typing import Any, Dict, List, Optional
 
 from darkprune.backends.model import Model
-from darkprune.backends.registry import RUNNERS
+from darkprune.backends.registry import require_int8_runner
 from darkprune.cli.common import add_common, notice_texts, print_json, progress, warn, write
-from darkprune.cli.running import open_model
+from darkprune.cli.running import add_runner, open_model
 from darkprune.darknet.pair import require_writable, write_file
 from darkprune.data import labels
 from darkprune.data.data_file import SPLITS, DataFile
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("--data", metavar="DATA", required=True, help="the .data file")
     parser.add_argument("--split", choices=SPLITS, default="valid", help="the list of images (default: %(default)s)")
-    parser.add_argument("--runner", choices=RUNNERS, help="what runs the net (default: the fastest that is installed)")
+    add_runner(parser)
     parser.add_argument(
         "--points",
         metavar="N",
@@ -50,8 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--nms", metavar="T", type=float, default=0.45, help="overlap that suppresses (default: 0.45)")
     parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
-    parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
-    parser.add_argument("--height", metavar="H", type=int, help="another input height")
     parser.add_argument(
         "--batch",
         metavar="N",
@@ -92,6 +90,8 @@ def _check(arguments: argparse.Namespace) -> None:
         if not 0 <= value <= 1:
             raise UsageError("--{} {} is not from 0 to 1".format(name, value), hint="see darkprune eval --help")
     require_points(arguments.points)
+    if arguments.runner is not None:
+        require_int8_runner(arguments.runner, arguments.int8 is not None)
 
 
 def _detector(arguments: argparse.Namespace, data: DataFile, net: Net, notices: List[Notice]) -> Any:
@@ -136,7 +136,8 @@ def _inputs(
     arguments: argparse.Namespace, data: DataFile, images: List[str], excused: List[Optional[str]]
 ) -> List[str]:
     found = [labels.find(image) for image in images] + excused
-    return [arguments.cfg, arguments.weights] + data.files() + images + [path for path in found if path is not None]
+    given = [arguments.cfg, arguments.weights] + ([arguments.int8] if arguments.int8 else [])
+    return given + data.files() + images + [path for path in found if path is not None]
 
 
 def _with_coco(arguments: argparse.Namespace, notices: List[Notice]) -> bool:
@@ -156,7 +157,8 @@ def _batch(arguments: argparse.Namespace, model: Model) -> int:
 
 def _setting(arguments: argparse.Namespace, model: Model) -> Dict[str, Any]:
     shape = model.net.input.shape
-    return {"runner": model.runner.name, "split": arguments.split, "width": shape.w, "height": shape.h}
+    setting = {"runner": model.runner.name, "split": arguments.split, "width": shape.w, "height": shape.h}
+    return dict(setting, int8=arguments.int8)
 
 
 def _coco_lines(result: Evaluation) -> str:

@@ -4,10 +4,11 @@ import argparse
 import importlib.util
 import os
 import sys
+from collections import OrderedDict
 from typing import Callable, List, Optional
 
 from darkprune.backends.model import Model
-from darkprune.backends.registry import RUNNERS
+from darkprune.backends.registry import INT8_RUNNERS, RUNNERS
 from darkprune.cli.common import warn, write
 from darkprune.cli.sniff import FOLDER, LIST, by_content
 from darkprune.darknet.values import strip
@@ -28,7 +29,18 @@ def add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image, a folder, or a .txt list of images")
     parser.add_argument("--names", metavar="FILE", help="names of the classes, one a line")
     parser.add_argument("--data", metavar="DATA", help="a .data file, which tells of the names")
-    parser.add_argument("--runner", choices=RUNNERS, help="what runs the net (default: the fastest that is installed)")
+    add_runner(parser)
+
+
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """--runner, --int8, --width and --height."""
+    choices = list(OrderedDict.fromkeys(RUNNERS + INT8_RUNNERS))
+    parser.add_argument("--runner", choices=choices, help="what runs the net (default: the fastest that is installed)")
+    parser.add_argument(
+        "--int8",
+        metavar="RANGES",
+        help="run on 8-bit integers with these ranges, of darkprune calibrate; in {}".format(" or ".join(INT8_RUNNERS)),
+    )
     parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
 
@@ -41,6 +53,8 @@ def open_model(arguments: argparse.Namespace, require: Callable[[Model], None] =
     """
     if arguments.runner is not None:
         return _open(arguments, arguments.runner, require)
+    if arguments.int8 is not None:
+        return _open_int8(arguments, require)
     for name in FASTEST[:-1]:
         if name not in RUNNERS or importlib.util.find_spec({"opencv": "cv2"}.get(name, name)) is None:
             continue
@@ -58,8 +72,23 @@ def open_model(arguments: argparse.Namespace, require: Callable[[Model], None] =
     return model
 
 
+def _open_int8(arguments: argparse.Namespace, require: Callable[[Model], None]) -> Model:
+    """The pair on integers, in the first of INT8_RUNNERS that is installed."""
+    for name in INT8_RUNNERS:
+        try:
+            model = _open(arguments, name, require)
+        except MissingDependency:
+            if name == INT8_RUNNERS[-1]:
+                raise
+            continue
+        write("runner: {}\n".format(name), sys.stderr)
+        return model
+    raise AssertionError("there are runners")
+
+
 def _open(arguments: argparse.Namespace, runner: str, require: Callable[[Model], None]) -> Model:
-    model = Model(arguments.cfg, arguments.weights, runner, arguments.width, arguments.height, arguments.dialect)
+    size = (arguments.width, arguments.height)
+    model = Model(arguments.cfg, arguments.weights, runner, *size, arguments.dialect, arguments.int8)
     try:
         model.__enter__()
         require(model)

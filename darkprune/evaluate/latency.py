@@ -31,6 +31,7 @@ _Measurement = NamedTuple(
         ("height", Optional[int]),
         ("threads", Optional[int]),  # None: as many as the runner takes
         ("clock", Dict[str, Any]),  # settings of a Clock
+        ("int8", Optional[str]),  # the ranges' file of a net that runs on 8-bit integers
     ],
 )
 Timing = NamedTuple(
@@ -48,10 +49,23 @@ class Measurement(_Measurement):
 
     __slots__ = ()
 
+    def __new__(
+        cls,
+        cfg: str,
+        weights: str,
+        runner: str,
+        width: Optional[int],
+        height: Optional[int],
+        threads: Optional[int],
+        clock: Dict[str, Any],
+        int8: Optional[str] = None,
+    ) -> "Measurement":
+        return super(Measurement, cls).__new__(cls, cfg, weights, runner, width, height, threads, clock, int8)
+
     def in_process(self) -> Timing:
         """Measures in this process, whose environment already holds the number of threads."""
         clock = Clock.from_dict(self.clock)
-        model = Model(self.cfg, self.weights, self.runner, self.width, self.height)
+        model = Model(self.cfg, self.weights, self.runner, self.width, self.height, int8=self.int8)
         model.runner.fast = True
         if self.threads is not None:
             _set_threads(model.runner, self.threads)

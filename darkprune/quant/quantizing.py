@@ -11,73 +11,17 @@ that the backend gets them together:
 A float layer reads what the integers stand for; what it makes is rounded where an int8 layer reads it.
 """
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from darkprune.backends.base import Builder, Tensor
 from darkprune.backends.int8_base import Filters, Int8Builder, Quantized
 from darkprune.graph.layer import Layer
-from darkprune.ops.activation_functions import effective
+from darkprune.ops.activation_functions import ACTIVATIONS, effective
 from darkprune.quant.quantization import QParams, Quantization
 from darkprune.quant.tensors import INPUT, before_name, output_name
-
-Make = Callable[[Optional[np.ndarray], bool, Optional[QParams]], Any]  # of biases, relu and what to round to
-
-
-class Value(object):
-    """A tensor between primitives: floats, integers, or both; or what still waits for its bias and activation.
-
-    Attributes:
-        tensor: the inner backend's float tensor, if it was made.
-        integers: Quantized, where the tensor is rounded.
-        like: how to round it where it is not, and an int8 layer reads it: as the tensor it is a mean of.
-    """
-
-    __slots__ = ("tensor", "integers", "like", "_make", "_biases", "_relu")
-
-    def __init__(
-        self,
-        tensor: Tensor = None,
-        integers: Optional[Quantized] = None,
-        like: Optional[QParams] = None,
-        make: Optional[Make] = None,
-        biases: Optional[np.ndarray] = None,
-        relu: bool = False,
-    ) -> None:
-        self.tensor, self.integers, self.like = tensor, integers, like
-        self._make, self._biases, self._relu = make, biases, relu
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it is still to be made."""
-        return self._make is not None
-
-    def with_biases(self, biases: np.ndarray) -> "Value":
-        """The same sums with biases."""
-        return Value(make=self._make, biases=biases)
-
-    def with_relu(self) -> "Value":
-        """The same, 0 where it would be negative."""
-        return Value(make=self._make, biases=self._biases, relu=True)
-
-    def made(self, out: Optional[QParams]) -> Any:
-        """Quantized, or a float tensor where `out` is None."""
-        assert self._make is not None
-        return self._make(self._biases, self._relu, out)
-
-
-class _Batch(Value):
-    """The net's input, whose shape is asked for."""
-
-    __slots__ = ("shape", "ndim", "_images")
-
-    def __init__(self, tensor: Tensor) -> None:
-        super(_Batch, self).__init__(tensor)
-        self.shape, self.ndim, self._images = tensor.shape, tensor.ndim, len(tensor)
-
-    def __len__(self) -> int:
-        return int(self._images)
+from darkprune.quant.value import Batch, Value
 
 
 def _on_floats(name: str) -> Any:
@@ -102,16 +46,23 @@ def _moving(name: str) -> Any:
     return primitive
 
 
+def _blur(weight: np.ndarray) -> Filters:
+    """Weights that are multiples of 1/256 as integers, with nothing lost."""
+    count = len(weight)
+    return Filters((weight * 256).astype(np.int8), np.full(count, 1 / 256, np.float32), np.zeros(count, np.int32))
+
+
 class Quantizing(Builder):
     """Lowers the net of a Quantization to primitives of `inner`; tensors are `Value`s.
 
-    `forward` takes `input(batch)` for the batch and `finish` for the hook; `real` gives the float tensors of what it
+    `forward` takes `wrap(batch)` for the batch and `finish` for the hook; `unwrap` gives the float tensors of what it
     returns.
     """
 
     def __init__(self, inner: Int8Builder, quantization: Quantization) -> None:
         self.inner, self.quantization = inner, quantization
         self._net = quantization.net
+        self._finished: Optional[int] = None  # the layer whose own primitives are behind us
         self._weights: Dict[int, Tuple[np.ndarray, np.ndarray]] = {}
         super(Quantizing, self).__init__(inner.dialect.name)
         self.backend = inner.backend
@@ -123,14 +74,16 @@ class Quantizing(Builder):
 
     # What `forward` is given.
 
-    def input(self, batch: Tensor) -> Value:
+    def wrap(self, batch: Tensor) -> Value:
         """The value of the inner backend's tensor [N,C,H,W] of images."""
-        value = _Batch(batch)
+        self._finished = None
+        value = Batch(batch)
         self._round(value, INPUT)
         return value
 
     def finish(self, layer: Layer, y: Value) -> Value:
         """The output of a layer, rounded where it is to be."""
+        self._finished = layer.index
         name = output_name(layer)
         if y.waiting:
             out = self.quantization.tensor(name)
@@ -147,6 +100,8 @@ class Quantizing(Builder):
             x.tensor = x.made(None) if x.integers is None else self.inner.dequantize(x.integers)
         return x.tensor
 
+    unwrap = real
+
     # The layer being lowered.
 
     def _int8(self) -> Optional[Layer]:
@@ -162,10 +117,10 @@ class Quantizing(Builder):
 
     def _quantized(self, x: Value) -> Optional[Quantized]:
         """The integers of what an int8 layer reads; None in a float layer, or for a sum of floats within a layer."""
-        if self._int8() is None or x.waiting:
+        if self._int8() is None:
             return None
         if x.integers is None and x.like is not None:
-            x.integers = self.inner.quantize(self.real(x), x.like)
+            x.integers = x.made(x.like)
         return x.integers
 
     def _filters(self, layer: Layer, weight: np.ndarray, biases: Optional[np.ndarray], source: QParams) -> Filters:
@@ -191,15 +146,21 @@ class Quantizing(Builder):
         groups: int = 1,
     ) -> Value:
         layer, source = self._int8(), self._quantized(x)
-        if layer is None or source is None:
-            y = self.inner.conv2d(self.real(x), weight, stride, padding, dilation, groups)
-            return Value(y, like=None if x.integers is None else x.integers.params)
+        like = None
+        if self._finished == self.layer:  # the blur of a layer with antialiasing, whose weights are whole 16ths
+            source = x.integers
+            like = None if source is None else source.params
+        if source is None:
+            return Value(self.inner.conv2d(self.real(x), weight, stride, padding, dilation, groups))
 
         def make(biases: Optional[np.ndarray], relu: bool, out: Optional[QParams]) -> Any:
-            filters = self._filters(layer, weight, biases, source.params)
+            if layer is None:
+                filters = _blur(weight)
+            else:
+                filters = self._filters(layer, weight, biases, source.params)
             return self.inner.int8_conv2d(source, filters, stride, padding, dilation, groups, relu, out)
 
-        return Value(make=make)
+        return Value(make=make, like=like)
 
     def linear(self, x: Value, weight: np.ndarray) -> Value:
         layer, source = self._int8(), self._quantized(x)
@@ -225,6 +186,8 @@ class Quantizing(Builder):
         out = None if layer is None else self.quantization.tensor(output_name(layer))
         if source is None or out is None:
             return Value(self.inner.activation(self.real(x), name))
+        if ACTIVATIONS[which].couples_channels:  # which is no table
+            return Value(self.inner.activation(self.inner.dequantize(source), name))
         return Value(integers=self.inner.int8_activation(source, name, out))
 
     def _before(self, layer: Layer, x: Value) -> Optional[Quantized]:

@@ -132,7 +132,7 @@ else:
 import darkprune
 # they need torch or onnx, and only who asks for it loads them
 WORKSTATION = dict.fromkeys(["torch_ops", "torch_activations", "torch_module", "torch_chunks"], "torch")
-ONNX = ["onnx_graph", "onnx_maps", "onnx_ops", "onnx_activations", "onnx_model", "onnx_decode"]
+ONNX = ["onnx_graph", "onnx_maps", "onnx_ops", "onnx_activations", "onnx_model", "onnx_decode", "onnx_int8"]
 WORKSTATION.update(dict.fromkeys(ONNX, "onnx"))
 count = 0
 for module in pkgutil.walk_packages(darkprune.__path__, "darkprune."):

@@ -41,7 +41,7 @@ def recorded(net, keep_float=None, scheme=ONNXRUNTIME):
     quantization = Quantization(net, measured(net, keep_float=keep_float), scheme)
     builder = Quantizing(Recorder(), quantization)
     batch = pictures(net)
-    outputs = forward(quantization.net, builder, builder.input(batch), small_nets.heads(net), builder.finish)
+    outputs = forward(quantization.net, builder, builder.wrap(batch), small_nets.heads(net), builder.finish)
     for y in outputs.values():
         assert builder.real(y).dtype == np.float32
     return builder.inner

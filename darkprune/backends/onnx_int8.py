@@ -1,0 +1,201 @@
+"""The primitives on integers in ONNX: every operation between DequantizeLinear and QuantizeLinear.
+
+Runtimes fuse such a group into one operation on integers. In ONNX Runtime on x86-64 that needs uint8 activations with
+int8 weights; relu needs no node where the zero point is 0. Weights and biases are integers in the file.
+
+Imports onnx: only what needs it imports this module.
+"""
+
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from darkprune.backends.geometry import missing_channels
+from darkprune.backends.int8_base import Filters, Int8Builder, Move, Quantized
+from darkprune.backends.onnx_graph import Length, OnnxTensor
+from darkprune.backends.onnx_model import Lowered, lower
+from darkprune.backends.onnx_ops import OnnxBuilder
+from darkprune.quant.quantization import QParams, Quantization
+from darkprune.quant.quantizing import Quantizing
+
+_SUFFIX = "_quantized"  # of the integers of a tensor; what they stand for has the tensor's own name
+
+
+class _Integers(object):
+    """Weights or biases: integers and the step of each filter, in place of the float array that they stand for."""
+
+    def __init__(self, values: np.ndarray, scales: np.ndarray) -> None:
+        self.values, self.scales = values, scales
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """The array's shape."""
+        return tuple(self.values.shape)
+
+    def reshape(self, *_: Any, **__: Any) -> "_Integers":
+        """Biases, which have one axis, as they are."""
+        return self
+
+
+class OnnxInt8Builder(OnnxBuilder, Int8Builder):
+    """`Quantized` tensors are OnnxTensors of uint8 or int8.
+
+    Attributes:
+        quantized: the tensors of integers by the names of darkprune.quant.tensors.
+        shielded: the float layers with weights that read integers, and whose output is rounded. ONNX Runtime would
+            make them int8 layers too, with one scale for all filters, but not where the biases are no constants.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.quantized: Dict[str, OnnxTensor] = {}
+        self.shielded: Set[int] = set()
+        self._floats: Dict[str, OnnxTensor] = {}  # name of a tensor of integers -> what it stands for
+        self._steps: Dict[QParams, Tuple[str, str]] = {}
+
+    def constants(self, values: Any, suffix: str, dtype: Any = np.float32) -> str:
+        if not isinstance(values, _Integers):
+            return super().constants(values, suffix, dtype)
+        kind, zeros_of = values.values.dtype, np.zeros(values.scales.shape)
+        whole = super().constants(values.values, suffix + "_quantized", kind)
+        scales = super().constants(values.scales, suffix + "_scales")
+        zeros = super().constants(zeros_of, suffix + "_zeros", kind)
+        return self.graph.node("DequantizeLinear", [whole, scales, zeros], self.label(suffix), axis=0)
+
+    def bias(self, x: Any, b: Any) -> OnnxTensor:
+        if self.layer not in self.shielded or x.with_bias is None:
+            return super().bias(x, b)
+        b = np.reshape(b, -1)
+        return x.with_bias(_Integers(np.sign(b).astype(np.int32), np.where(b == 0, 1, np.abs(b))))  # exactly b
+
+    def named(self, x: Quantized, name: str) -> Quantized:
+        if not any(known.name == x.tensor.name for known in self.quantized.values()):
+            floats = self._floats.pop(x.tensor.name, None)
+            self.graph.rename(x.tensor, name + _SUFFIX)
+            if floats is not None:
+                self._floats[x.tensor.name] = floats
+        self.quantized[name] = x.tensor
+        return x
+
+    def _parameters(self, params: QParams) -> Tuple[str, str]:
+        """The names of the scale and the zero point."""
+        if params not in self._steps:
+            zero = super().constants(params.zero_point, "zero_point", np.int8 if params.signed else np.uint8)
+            self._steps[params] = (super().constants(params.scale, "scale"), zero)
+        return self._steps[params]
+
+    def quantize(self, x: Any, params: QParams) -> Quantized:
+        node = self.node("QuantizeLinear", [x, *self._parameters(params)], "quantized", x.shape[1:])
+        return Quantized(node, params)
+
+    def dequantize(self, x: Quantized) -> Any:
+        name = x.tensor.name
+        if name not in self._floats:
+            plain = name[: -len(_SUFFIX)] if name.endswith(_SUFFIX) else name + "_dequantized"
+            made = self.graph.node("DequantizeLinear", [name, *self._parameters(x.params)], plain)
+            self._floats[name] = OnnxTensor(x.tensor.shape, made)
+        return self._floats[name]
+
+    def _out(self, y: Any, relu: bool, out: Optional[QParams]) -> Any:
+        y = self.activation(y, "relu") if relu else y
+        return y if out is None else self.quantize(y, out)
+
+    # Layers with weights.
+
+    def int8_conv2d(
+        self,
+        x: Quantized,
+        filters: Filters,
+        stride: Tuple[int, int],
+        padding: int,
+        dilation: int,
+        groups: int,
+        relu: bool,
+        out: Optional[QParams],
+    ) -> Any:
+        weights: Any = _Integers(filters.weights, filters.scales)
+        y: Any = self.conv2d(self.dequantize(x), weights, stride, padding, dilation, groups)
+        return self._out(y.with_bias(_biases(filters, x.params)), relu, out)
+
+    def int8_linear(self, x: Quantized, filters: Filters, relu: bool, out: Optional[QParams]) -> Any:
+        flat = self.quantize(self.node("Flatten", [self.dequantize(x)], "flat", (), axis=1), x.params)
+        inputs = [self.dequantize(flat), self.constants(_Integers(filters.weights, filters.scales), "weights")]
+        inputs.append(self.constants(_biases(filters, x.params), "biases"))
+        y = self.node("Gemm", inputs, "gemm", (), transB=1)
+        y = self._out(y, relu, out)
+        shape = (len(filters.weights), 1, 1)
+        return self._reshape(y, shape, "linear") if out is None else self._reshaped(y, shape)
+
+    def _reshaped(self, x: Quantized, shape: Sequence[int]) -> Quantized:
+        return self.quantize(self._reshape(self.dequantize(x), shape, "linear"), x.params)
+
+    # Element by element.
+
+    def int8_activation(self, x: Quantized, name: str, out: QParams) -> Quantized:
+        return self.quantize(self.activation(self.dequantize(x), name), out)
+
+    def int8_add(self, a: Quantized, b: Quantized, relu: bool, out: Optional[QParams]) -> Any:
+        return self._out(self.add(self.dequantize(a), self.dequantize(b)), relu, out)
+
+    def int8_mul(self, a: Quantized, b: Quantized, relu: bool, out: Optional[QParams]) -> Any:
+        return self._out(self.mul(self.dequantize(a), self.dequantize(b)), relu, out)
+
+    def int8_global_avg_pool(self, x: Quantized, relu: bool, out: Optional[QParams]) -> Any:
+        return self._out(self.global_avg_pool(self.dequantize(x)), relu, out)
+
+    # Wiring.
+
+    def int8_concat(self, xs: Sequence[Quantized], relu: bool, out: Optional[QParams]) -> Any:
+        return self._out(self.concat([self.dequantize(x) for x in xs]), relu, out)
+
+    def int8_moved(self, x: Quantized, move: Move) -> Quantized:
+        return self.quantize(move(self, self.dequantize(x)), x.params)
+
+    def int8_pad_channels(self, x: Quantized, count: int) -> Quantized:
+        """The integers themselves are padded: between floats a Pad would stay a Pad of floats."""
+        missing, shape = missing_channels(self, x.tensor, count), (count,) + tuple(x.tensor.shape[2:])
+        pads = super().constants([0] * 5 + [missing, 0, 0], "pads", np.int64)
+        inputs = [x.tensor, pads, self._parameters(x.params)[1]]
+        return Quantized(self.node("Pad", inputs, "padded", shape), x.params)
+
+
+def _biases(filters: Filters, source: QParams) -> _Integers:
+    return _Integers(filters.biases, filters.scales * np.float32(source.scale))
+
+
+def lowering(
+    quantization: Quantization, seen: Optional[Callable[[OnnxInt8Builder], None]] = None
+) -> Callable[[Optional[Sequence[int]], Length], Lowered]:
+    """What lowers an INT8 net, given the layers that are wanted (None: the heads) and the length of a batch.
+
+    Args: seen: called with the builder before any layer.
+    """
+
+    def wrap(builder: OnnxInt8Builder) -> Quantizing:
+        builder.shielded = _float_between_integers(quantization)
+        if seen is not None:
+            seen(builder)
+        return Quantizing(builder, quantization)
+
+    return lambda layers, batch: lower(quantization.net, layers, batch, wrap, OnnxInt8Builder)
+
+
+def _float_between_integers(quantization: Quantization) -> Set[int]:
+    found, policy = set(), quantization.policy
+    for layer in quantization.net.layers:
+        if layer.index in policy.rounded - policy.int8 and any(x.index in policy.rounded for x in layer.inputs):
+            found.add(layer.index)
+    return found
+
+
+def with_integers(quantization: Quantization, batch: Length = 1) -> Tuple[Any, Dict[str, str]]:
+    """(the ModelProto of an INT8 net, with its integers as outputs too; their names there by those of
+    darkprune.quant.tensors), for a look at what a runtime computes."""
+    builders: List[OnnxInt8Builder] = []
+    model = lowering(quantization, builders.append)(None, batch).model(check=False)
+    names = {name: tensor.name for name, tensor in builders[0].quantized.items()}
+    kind = TensorProto.INT8 if quantization.scheme.symmetric else TensorProto.UINT8
+    for tensor in {tensor.name: tensor for tensor in builders[0].quantized.values()}.values():
+        model.graph.output.append(helper.make_tensor_value_info(tensor.name, kind, tensor.shape))
+    return model, names
