@@ -27,8 +27,9 @@ class Policy(object):
     """What is int8 in a net, when the layers `keep_float` are not.
 
     Layers with weights are int8 unless they are kept. Others that can be (pooling, sums, concatenations...) are where
-    an int8 layer made what they read, or will read what they make. What an int8 layer reads or makes is rounded to 8
-    bits; no other tensor is.
+    an int8 layer made something that they read. Of floats alone they make floats: those are rounded once, behind them,
+    which loses less, and runtimes are quicker at pooling floats than at changing the order of integers. What an int8
+    layer reads or makes is rounded to 8 bits; no other tensor is.
 
     Attributes:
         int8: the numbers of the layers that compute on integers.
@@ -39,34 +40,14 @@ class Policy(object):
 
     def __init__(self, net: Net, keep_float: Iterable[int]) -> None:
         kept = set(keep_float)
-        kinds = [FLOAT if layer.index in kept else layer.op.int8(layer) for layer in net.layers]
-        made, wanted = _made(net, kinds), _wanted(net, kinds)
-        self.int8: Set[int] = {
-            layer.index
-            for layer, kind in zip(net.layers, kinds)
-            if kind == WEIGHTS or kind != FLOAT and (layer.index in made or layer.index in wanted)
-        }
+        self.int8: Set[int] = set()
+        for layer in net.layers:
+            kind = FLOAT if layer.index in kept else layer.op.int8(layer)
+            if kind == WEIGHTS or kind != FLOAT and any(_index(x) in self.int8 for x in layer.inputs):
+                self.int8.add(layer.index)
         self.rounded: Set[int] = set(self.int8)
         for index in self.int8:
-            self.rounded.update(source.index for source in net.layers[index].inputs)
-
-
-def _made(net: Net, kinds: List[str]) -> Set[int]:
-    """The layers that put out what an int8 layer with weights made."""
-    made: Set[int] = set()
-    for layer, kind in zip(net.layers, kinds):
-        if kind == WEIGHTS or kind != FLOAT and any(_index(x) in made for x in layer.inputs):
-            made.add(layer.index)
-    return made
-
-
-def _wanted(net: Net, kinds: List[str]) -> Set[int]:
-    """The layers whose output an int8 layer with weights reads."""
-    wanted: Set[int] = set()
-    for layer, kind in zip(reversed(net.layers), reversed(kinds)):
-        if kind == WEIGHTS or kind != FLOAT and layer.index in wanted:
-            wanted.update(_index(x) for x in layer.inputs)
-    return wanted
+            self.rounded.update(_index(source) for source in net.layers[index].inputs)
 
 
 def _index(source: Any) -> int:

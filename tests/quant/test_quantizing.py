@@ -93,7 +93,7 @@ def test_integers_move_between_layers_without_floats(tmp_path):
     found = recorded(small_nets.net(tmp_path, text))
     expected = "0 1_maxpool 2_before 2 3_upsample 4_route 5_before 5 6_route 7_dropout 8_reorg"
     assert names_of(found.names) == expected
-    assert (names_of(found.from_floats), found.to_floats) == ("0", 1)
+    assert (names_of(found.from_floats), found.to_floats) == ("0 1_maxpool", 2)
 
 
 def test_sums_means_and_products_are_integers(tmp_path):
