@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from darkprune.backends.clock import Clock
 from darkprune.backends.model import Model
@@ -78,23 +78,31 @@ class Measurement(_Measurement):
 
         Raises MissingDependency where the runner is not installed; VerifyError where it, or the pair, fails.
         """
-        environment = dict(os.environ, PYTHONPATH=_search_path())
-        if self.threads is not None:
-            environment.update((name, str(self.threads)) for name in THREADS)
-        process = subprocess.Popen(
-            [sys.executable, "-m", __name__, json.dumps(self._asdict())],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            out, err = process.communicate()
-        finally:
-            if process.poll() is None:  # interrupted
-                process.kill()
-                process.wait()
-        return _result(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        return timed_in_fresh_process(__name__, self._asdict(), self.threads)
+
+
+def timed_in_fresh_process(module: str, settings: Dict[str, Any], threads: Optional[int]) -> Timing:
+    """What a process prints that is started for `python -m module SETTINGS`; `module` ends in `print_timing`.
+
+    Raises MissingDependency where it lacks something; VerifyError where it fails.
+    """
+    environment = dict(os.environ, PYTHONPATH=_search_path())
+    if threads is not None:
+        environment.update((name, str(threads)) for name in THREADS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, json.dumps(settings)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        out, err = process.communicate()
+    finally:
+        if process.poll() is None:  # interrupted
+            process.kill()
+            process.wait()
+    return _result(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
 def _result(status: int, out: str, err: str) -> Timing:
@@ -125,10 +133,10 @@ def _search_path() -> str:
     return os.pathsep.join([package] + [path for path in (os.environ.get("PYTHONPATH"),) if path])
 
 
-def main(arguments: List[str]) -> int:
-    """Measures as asked and prints the result; returns the exit status."""
+def print_timing(measure: Callable[[], Timing]) -> int:
+    """Prints what `measure` gives, or its DarkpruneError, as JSON; returns the exit status."""
     try:
-        answer: Dict[str, Any] = dict(Measurement(**json.loads(arguments[0])).in_process()._asdict())
+        answer: Dict[str, Any] = dict(measure()._asdict())
     except DarkpruneError as error:
         missing = isinstance(error, MissingDependency)
         answer = {"error": error.message, "where": error.where, "hint": error.hint, "missing": missing}
@@ -137,4 +145,4 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(print_timing(lambda: Measurement(**json.loads(sys.argv[1])).in_process()))
