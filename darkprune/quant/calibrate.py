@@ -122,7 +122,10 @@ class Measure(object):
                 batch, at = coming.result(), self._done
                 self._done += len(batch)
                 coming = self._read(pool, self._done)
-                self._count(observe(self.runner, batch, self.tensors), pool, count, at)
+                with np.errstate(all="ignore"):  # what is not finite is an error of its own
+                    found = observe(self.runner, batch, self.tensors)
+                self._count(found, pool, count, at)
+                del found
                 if self._path is not None and time.monotonic() - written >= SECONDS:
                     checkpoint.write(self._path, Checkpoint(self._key(), self._done, self.histograms))
                     written = time.monotonic()
