@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
     parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT and FILE if they exist")
+    parser.set_defaults(int8=None)  # what runs is float
     add_common(parser)
 
 
