@@ -10,7 +10,7 @@ from darkprune.darknet.dialect import DIALECTS
 from darkprune.ops.activation_functions import ACTIVATIONS
 
 _Case = namedtuple("_Case", "name tensors args dialect")
-GIVEN = {"array", "backend", "unsupported", "output"}  # of Builder: what a backend need not bring
+GIVEN = {"array", "backend", "unsupported", "output", "wrap", "unwrap"}  # of Builder: what a backend need not bring
 
 
 class Case(_Case):

@@ -41,6 +41,14 @@ class Builder(object):
         where = "" if self.layer is None else "layer {}: ".format(self.layer)
         return Unsupported("{}the {} backend cannot run {}".format(where, self.backend, what), hint=hint)
 
+    def wrap(self, tensor: Any) -> Tensor:
+        """A backend's own tensor as one of this builder, which may wrap another builder."""
+        return tensor
+
+    def unwrap(self, x: Tensor) -> Any:
+        """The backend's own tensor, float32 and of all channels that `x` has."""
+        return x
+
     def array(self, layer: "Layer", name: str) -> Any:
         """The values of a layer's parameter, as this backend holds them. Raises GraphError where it has none.
 

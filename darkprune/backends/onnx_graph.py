@@ -122,9 +122,15 @@ class OnnxGraph(object):
         tensor.renamed(new)
 
     def called(self, tensor: OnnxTensor, name: str) -> OnnxTensor:
-        """The tensor under the name that an output is to have: itself, or a copy of what another layer makes."""
+        """The tensor under the name that an output is to have: itself, or a copy of what another layer makes.
+
+        What had the name before, such as the same with more channels, gets another.
+        """
         if tensor.name == name:
             return tensor
+        if any(name in node.output for node in self.nodes):
+            self.rename(OnnxTensor(tensor.shape, name), name + "_inside")
+            self._names[name] = 0
         return OnnxTensor(tensor.shape, self.node("Identity", [tensor.name], name))
 
     def makes(self, tensor: OnnxTensor, since: int) -> bool:

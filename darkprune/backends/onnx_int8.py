@@ -16,6 +16,8 @@ from darkprune.backends.int8_base import Filters, Int8Builder, Move, Quantized
 from darkprune.backends.onnx_graph import Length, OnnxTensor
 from darkprune.backends.onnx_model import Lowered, lower
 from darkprune.backends.onnx_ops import OnnxBuilder
+from darkprune.backends.padded_int8 import PaddedInt8
+from darkprune.graph.net import heads
 from darkprune.quant.quantization import QParams, Quantization
 from darkprune.quant.quantizing import Quantizing
 
@@ -165,18 +167,23 @@ def _biases(filters: Filters, source: QParams) -> _Integers:
 
 
 def lowering(
-    quantization: Quantization, seen: Optional[Callable[[OnnxInt8Builder], None]] = None
+    quantization: Quantization, seen: Optional[Callable[[OnnxInt8Builder], None]] = None, multiple: int = 1
 ) -> Callable[[Optional[Sequence[int]], Length], Lowered]:
     """What lowers an INT8 net, given the layers that are wanted (None: the heads) and the length of a batch.
 
-    Args: seen: called with the builder before any layer.
+    Args:
+        seen: called with the builder before any layer.
+        multiple: of channels, to which convolutions are widened (darkprune.backends.padded).
     """
 
     def wrap(builder: OnnxInt8Builder) -> Quantizing:
         builder.shielded = _float_between_integers(quantization)
         if seen is not None:
             seen(builder)
-        return Quantizing(builder, quantization)
+        inner: Int8Builder = builder
+        if multiple > 1:
+            inner = PaddedInt8(builder, multiple, heads(quantization.net))
+        return Quantizing(inner, quantization)
 
     return lambda layers, batch: lower(quantization.net, layers, batch, wrap, OnnxInt8Builder)
 

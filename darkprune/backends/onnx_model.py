@@ -12,7 +12,6 @@ from darkprune.backends.base import Builder
 from darkprune.backends.forward import forward
 from darkprune.backends.onnx_graph import Length, OnnxGraph, OnnxTensor
 from darkprune.backends.onnx_ops import OnnxBuilder
-from darkprune.backends.padded import Padded
 from darkprune.darknet import values
 from darkprune.edit.fuse_bn import fuse_batch_norm
 from darkprune.errors import Unsupported
@@ -89,8 +88,6 @@ def lower(
 
     def named(layer: Layer, y: Any) -> Any:
         y = finish(layer, y)
-        if isinstance(outer, Padded) and layer.index in outer.exact:
-            y = outer.wrap(outer.unwrap(y))
         tensor = _inner(y)
         if tensor is not None:
             _name(lowered, builder, layer, tensor, start[0])
@@ -98,14 +95,13 @@ def lower(
         return y
 
     try:
-        found = forward(net, outer, data if outer is builder else outer.wrap(data), wanted, named)
+        found = forward(net, outer, outer.wrap(data), wanted, named)
     except Unsupported as error:
         if error.where is None and builder.layer is not None:
             error.where = net.layers[builder.layer].place()
         raise
     for index in wanted:
-        y = found[index] if outer is builder else outer.unwrap(found[index])
-        lowered.outputs[index] = builder.graph.called(y, output_name(net.layers[index]))
+        lowered.outputs[index] = builder.graph.called(outer.unwrap(found[index]), output_name(net.layers[index]))
     return lowered
 
 

@@ -16,7 +16,7 @@ from darkprune.ops.activation_functions import effective
 
 
 class Padded(Builder):
-    """Another builder's primitives, with convolutions of a multiple of channels. Tensors are Maps: `wrap` makes one.
+    """Another builder's primitives, with convolutions of a multiple of channels. Tensors are Maps of its own.
 
     Args:
         inner: the builder that computes.
@@ -51,13 +51,10 @@ class Padded(Builder):
     def array(self, layer: Any, name: str) -> Any:
         return self.inner.array(layer, name)
 
-    @staticmethod
-    def wrap(tensor: Any) -> Map:
-        """A tensor of the inner builder."""
+    def wrap(self, tensor: Any) -> Map:
         return Map(tensor, np.arange(tensor.shape[1]))
 
     def unwrap(self, x: Map) -> Any:
-        """The tensor of the inner builder, with the net's own channels and no others."""
         return self._gathered(x, len(x.slots)) if not x.dense else x.inner
 
     def _dense(self, x: Map) -> Map:

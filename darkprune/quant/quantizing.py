@@ -74,10 +74,10 @@ class Quantizing(Builder):
 
     # What `forward` is given.
 
-    def wrap(self, batch: Tensor) -> Value:
-        """The value of the inner backend's tensor [N,C,H,W] of images."""
+    def wrap(self, tensor: Tensor) -> Value:
+        """The value of a backend's tensor [N,C,H,W] of images."""
         self._finished = None
-        value = Batch(batch)
+        value = Batch(self.inner.wrap(tensor))
         self._round(value, INPUT)
         return value
 
@@ -100,7 +100,8 @@ class Quantizing(Builder):
             x.tensor = x.made(None) if x.integers is None else self.inner.dequantize(x.integers)
         return x.tensor
 
-    unwrap = real
+    def unwrap(self, x: Value) -> Any:
+        return self.inner.unwrap(self.real(x))
 
     # The layer being lowered.
 

@@ -44,8 +44,8 @@ def integers(net, ranges, batch, scheme, multiple):
     padded = Seeing(Keeping(net.dialect.name), multiple, heads(net))
     builder = Quantizing(padded, quantization)
     builder.images = len(batch)
-    outputs = forward(quantization.net, builder, builder.input(padded.wrap(batch)), None, builder.finish)
-    found.update((index, padded.unwrap(builder.real(y))) for index, y in outputs.items())
+    outputs = forward(quantization.net, builder, builder.wrap(batch), None, builder.finish)
+    found.update((index, builder.unwrap(y)) for index, y in outputs.items())
     return found, padded.inner.filters
 
 

@@ -1,5 +1,7 @@
 """Padded convolutions in ONNX graphs: the same outputs, under the same names and in the same shapes."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -11,8 +13,10 @@ from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported
 from darkprune.graph.build import load
 from darkprune.graph.net import heads
+from darkprune.quant.quantization import Quantization
 from darkprune.verify import allow_noise, check, moved
 from darkprune.verify import test_batch as picture
+from int8_nets import measured
 from odd_nets import NETS, text
 from random_checks import draw
 from random_layers import Choices
@@ -26,6 +30,7 @@ need.onnx()
 need.onnxruntime()
 
 from darkprune.backends.onnx_graph import BATCH  # noqa: E402
+from darkprune.backends.onnx_int8 import lowering  # noqa: E402
 from darkprune.backends.onnx_model import folded, lower  # noqa: E402
 
 AGREE = 1e-4  # of a layer's largest value
@@ -99,3 +104,43 @@ def test_outputs_keep_their_names_and_widths(last, tmp_path):
         assert list(padded.graph.output) == list(plain.graph.output)
         widths = {x.name: x.dims[0] for x in padded.graph.initializer if x.name.endswith("_weights")}
         assert widths["L000_convolutional_weights"] == 8
+
+
+INT8 = (
+    conv(6)
+    + conv(10, activation="relu")
+    + route(-1, 0)
+    + conv(16, groups=16)
+    + conv(6, 1, "mish")
+    + conv(6)
+    + shortcut(-2)
+    + conv(10)
+    + shortcut(-2)
+    + section("avgpool")
+    + conv(10, 1, "logistic")
+    + section("scale_channels", from_=-3)
+    + route(-1, groups=2, group_id=1)
+    + section("maxpool", size=2, stride=2)
+    + section("upsample")
+    + HEAD
+)
+
+
+@pytest.mark.parametrize("batch", [1, BATCH])
+def test_integers_are_padded_too(batch, tmp_path):
+    """ONNX Runtime gives the same with wider convolutions, which are integers as before."""
+    net = small_net(tmp_path, cfg(INT8), dead=0)
+    quantization = Quantization(net, measured(net))
+    images, outputs, kinds = picture(net), [], []
+    for multiple in (1, 8):
+        model = lowering(quantization, multiple=multiple)(None, batch).model()
+        session = need.onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        outputs.append(session.run(None, {"data": images})[0])
+        kinds.append(Counter(node.op_type for node in model.graph.node))
+    assert [x.name for x in model.graph.output] == ["L015_convolutional"]
+    width = {x.name: list(x.dims) for x in model.graph.initializer}
+    assert width["L001_convolutional_weights_quantized"] == [16, 8, 3, 3]
+    assert kinds[0]["QuantizeLinear"] <= kinds[1]["QuantizeLinear"] <= kinds[0]["QuantizeLinear"] + 2
+    assert kinds[1]["Conv"] == kinds[0]["Conv"]
+    steps = np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max()
+    assert steps <= 0.01 and np.abs(outputs[0]).max() > 0
