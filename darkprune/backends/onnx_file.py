@@ -4,14 +4,18 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
+from darkprune.backends.fakequant_ import FakequantRunner
+from darkprune.backends.forward import Hook
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.onnxruntime_ import import_onnxruntime, quiet, session
 from darkprune.detect.decode import decode, detection_heads
 from darkprune.graph.net import Net
+from darkprune.quant.ranges import Ranges
 from darkprune.verify import SURGERY, allow_noise, check, moved, test_batch
 
 BOXES, SCORES = "boxes", "scores"  # the outputs with decoded heads
 LARGEST = 60.0  # of what is exponentiated there: no box is infinite
+STEPS = 0.01  # of the largest value: a few steps of 8 bits, as where a float layer before them rounds in another way
 MOST_IMAGES = 2  # that numpy runs, however many the model takes at once
 
 Agreement = NamedTuple(
@@ -43,6 +47,7 @@ def compare(
     images: Optional[int] = None,
     decoded: bool = False,
     before_nms: Optional[bytes] = None,
+    ranges: Optional[Ranges] = None,
 ) -> Agreement:
     """How near the model at `path` comes to the net in numpy, with synthetic pictures.
 
@@ -51,9 +56,10 @@ def compare(
         images: how many it takes at once; None for any number.
         decoded: whether its outputs are boxes and scores in place of raw heads.
         before_nms: the same model with these outputs, where it goes on to suppress boxes.
+        ranges: of an INT8 model, which is compared with the runner fakequant instead.
 
-    An error may be 1e-4, or four times what the output moves when the net's tensors move in the last bit. Errors as
-    `run_file`.
+    An error may be 1e-4, in INT8 0.01, or four times what the output moves when the net's tensors (in INT8: the image)
+    move in the last bit. Errors as `run_file`.
     """
     count = MOST_IMAGES if images is None else min(images, MOST_IMAGES)
     batch = np.concatenate([test_batch(net, seed=seed) for seed in range(count)])
@@ -66,15 +72,19 @@ def compare(
     def outputs(raw: Dict[int, np.ndarray]) -> Dict[int, np.ndarray]:
         return dict(enumerate(all_decoded(net, raw))) if decoded else raw
 
+    def run(images: np.ndarray, hook: Optional[Hook] = None) -> Dict[int, np.ndarray]:
+        runner: Any = NumpyRunner(net, hook) if ranges is None else FakequantRunner(net, ranges)
+        return outputs(runner.infer(images, indices))
+
     names = {BOXES: 0, SCORES: 1} if decoded else layers
-    expected = outputs(NumpyRunner(net).infer(batch, indices))
+    expected, tolerance = run(batch), SURGERY if ranges is None else STEPS
 
     def noise() -> Dict[int, float]:
-        other = outputs(NumpyRunner(net, lambda layer, y: moved(y)).infer(moved(batch), indices))
+        other = run(moved(batch), lambda layer, y: moved(y))
         return {i: check("noise", "numpy", i, y, other[i], 0.0).max_error for i, y in expected.items()}
 
     checks = [
-        check("onnx", "onnxruntime", index, expected[index], found[name][:count], SURGERY)
+        check("onnx", "onnxruntime", index, expected[index], found[name][:count], tolerance)
         for name, index in names.items()
     ]
     checks = allow_noise(checks, noise)

@@ -7,6 +7,9 @@ formula. Anchors, names of classes and what else decoding needs stand in the mod
 With --decode the outputs are `boxes` [N, n, 4] (cx, cy, w, h as shares of the net's input) and `scores` [N, n, classes]
 (objectness x class) instead, n boxes of all heads. With --nms they are `detections` [M, 7] (image, class, score, cx,
 cy, w, h; M objects of all images) and `selected` [M, 3] (image, class, number of the box).
+
+With --int8 most layers compute on 8-bit integers, which the graph says by pairs of QuantizeLinear and
+DequantizeLinear: uint8 between layers, int8 weights with a scale for each filter, as ONNX Runtime likes it on x86.
 """
 
 import argparse
@@ -25,6 +28,9 @@ from darkprune.edit.resize import resize
 from darkprune.errors import MissingDependency, Notice, Unsupported, UsageError
 from darkprune.graph.build import load
 from darkprune.graph.net import Net, heads
+from darkprune.machine.processor import saturation_notices
+from darkprune.quant.quantization import Quantization
+from darkprune.quant.ranges import Ranges
 
 DYNAMIC = "dynamic"
 PADDINGS = range(1, 257)  # multiples of channels
@@ -48,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="widen convolutions by zeros to a multiple of N filters, which changes no result; "
         "16 is faster on x86 where many are no multiple of 16",
     )
+    parser.add_argument(
+        "--int8", metavar="RANGES", help="compute on 8-bit integers, with the ranges of darkprune calibrate"
+    )
     parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
     parser.add_argument("--names", metavar="FILE", help="names of the classes, one a line")
@@ -60,29 +69,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     batch = _batch(arguments.batch)
     _check(arguments)
-    inputs = [arguments.cfg, arguments.weights]
+    inputs = [arguments.cfg, arguments.weights] + ([arguments.int8] if arguments.int8 is not None else [])
     require_writable(arguments.output, inputs, arguments.overwrite)
     import_onnx()
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
     if arguments.width is not None or arguments.height is not None:
         net = resize(net, arguments.width, arguments.height)
+    ranges = None if arguments.int8 is None else Ranges.read(arguments.int8)
     names = _names(arguments, net, inputs)
     notices = [notice for notice in net.notices if notice.reader in (None, net.dialect.name)]
-    lowered, said, before_nms = _lowered(arguments, net, batch, notices)
+    lowered, said, before_nms = _lowered(arguments, net, ranges, batch, notices)
     from darkprune.backends.onnx_model import describe
 
     data = lowered.model(dict(describe(net, names), **said)).SerializeToString(deterministic=True)
     write_file(arguments.output, data, inputs, arguments.overwrite)
     layers = {tensor.name: index for index, tensor in lowered.outputs.items()}
     lowered.graph.constants.clear()
-    compared = _compared(net, arguments.output, layers, batch, "decoded" in said, before_nms)
+    compared = _compared(net, arguments.output, layers, batch, "decoded" in said, before_nms, ranges)
     found = {
         "file": arguments.output,
         "bytes": len(data),
         "batch": arguments.batch,
         "inputs": {x.name: list(x.shape) for x in lowered.graph.inputs},
         "outputs": {x.name: list(x.shape) for x in lowered.graph.outputs},
-        "agreement": compared,
+        "agreement": dict(compared, judge="numpy" if ranges is None else "fakequant"),
         "warnings": notice_texts(notices),
     }
     if arguments.json:
@@ -107,13 +117,15 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.pad_channels not in PADDINGS:
         cause = "--pad-channels {} is no useful multiple".format(arguments.pad_channels)
         raise UsageError(cause, hint="use {} to {}".format(PADDINGS[0], PADDINGS[-1]))
+    if arguments.pad_channels != 1 and arguments.int8 is not None:
+        raise UsageError("--pad-channels is for models without --int8", hint="leave it out: integers gain nothing")
     for option in ("thresh", "nms_thresh"):
         if getattr(arguments, option) is not None and not arguments.nms:
             raise UsageError("--{} is for --nms".format(option.replace("_", "-")), hint="give --nms, or leave it out")
 
 
 def _lowered(
-    arguments: argparse.Namespace, net: Net, batch: Union[int, str], notices: List[Notice]
+    arguments: argparse.Namespace, net: Net, ranges: Optional[Ranges], batch: Union[int, str], notices: List[Notice]
 ) -> Tuple[Any, Dict[str, Any], Optional[bytes]]:
     """(the graph with the outputs that are asked for; what it says about them; without NMS, where there is NMS). Adds
     notices."""
@@ -121,8 +133,16 @@ def _lowered(
     from darkprune.backends.onnx_model import folded, lower
 
     multiple, decode, before_nms = arguments.pad_channels, arguments.decode or arguments.nms, None
-    lowered = lower(folded(net), None, batch, None if multiple == 1 else lambda b: Padded(b, multiple, heads(net)))
     said: Dict[str, Any] = {}
+    if ranges is not None:
+        from darkprune.backends.onnx_int8 import lowering
+
+        lowered = lowering(Quantization(net, ranges))(None, batch)
+        said["int8"] = {"method": ranges.method, "images": ranges.images, "keep_float": ranges.keep_float}
+        said["preprocessing"] = ranges.preprocessing
+        notices += saturation_notices()
+    else:
+        lowered = lower(folded(net), None, batch, None if multiple == 1 else lambda b: Padded(b, multiple, heads(net)))
     if decode:
         add_decoding(lowered)
         said["decoded"] = {"boxes": "cx, cy, w, h as shares of the input", "scores": "objectness x class"}
@@ -167,9 +187,9 @@ def _text(found: Dict[str, Any]) -> str:
             lines.append("{}  {}  {}".format(kind[:-1].ljust(6), name, " x ".join(str(length) for length in shape)))
     agreement = found["agreement"]
     if "missing" in agreement:
-        lines.append("not compared with numpy: {} ({})".format(agreement["missing"], agreement["hint"]))
+        lines.append("not compared with {judge}: {missing} ({hint})".format(**agreement))
     else:
-        verdict = "agrees with numpy" if agreement["ok"] else "DIFFERS from numpy"
-        text = "ONNX Runtime {version} {verdict}: largest error {error:.1e} of {allowed:.1e}"
+        verdict = "agrees with" if agreement["ok"] else "DIFFERS from"
+        text = "ONNX Runtime {version} {verdict} {judge}: largest error {error:.1e} of {allowed:.1e}"
         lines.append(text.format(verdict=verdict, **agreement))
     return "\n".join(lines) + "\nwrote {}, {} bytes\n".format(found["file"], grouped(found["bytes"]))

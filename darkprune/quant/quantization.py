@@ -20,6 +20,7 @@ from darkprune.ops.base import SAME
 from darkprune.quant.policy import Policy, default_float
 from darkprune.quant.ranges import Adjustments, Range, Ranges
 from darkprune.quant.tensors import INPUT, before_name, output_name
+from darkprune.quant.ties import tied
 
 WEIGHT_MAX = 127  # weights are -127..127, so that a filter and its negative round alike
 INT32 = 2**31 - 1
@@ -148,6 +149,10 @@ class Quantization(object):
         return np.clip(np.rint(biases.astype(np.float64) / steps), -INT32, INT32).astype(np.int32)
 
     def _set_tensors(self) -> None:
+        try:
+            self._ranges = tied(self.net, self.ranges.tensors, True) if self.scheme.ties else self.ranges.tensors
+        except KeyError as error:
+            raise self._missing(str(error.args[0])) from error
         if -1 in self.policy.rounded:
             self._tensors[INPUT] = self._measured(INPUT)
         for layer in self.net.layers:
@@ -162,9 +167,12 @@ class Quantization(object):
                 self._tensors[before_name(layer)] = self._measured(before_name(layer))
 
     def _measured(self, name: str) -> QParams:
-        if name not in self.ranges.tensors:
-            raise CalibrationError("the ranges hold none of {}".format(name), self.ranges.where, "calibrate again")
-        return qparams(self.ranges.tensors[name], self.scheme)
+        if name not in self._ranges:
+            raise self._missing(name)
+        return qparams(self._ranges[name], self.scheme)
+
+    def _missing(self, name: str) -> CalibrationError:
+        return CalibrationError("the ranges hold none of {}".format(name), self.ranges.where, "calibrate again")
 
 
 def keep_float(net: Net, words: Optional[str]) -> List[int]:
