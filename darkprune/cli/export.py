@@ -117,8 +117,6 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.pad_channels not in PADDINGS:
         cause = "--pad-channels {} is no useful multiple".format(arguments.pad_channels)
         raise UsageError(cause, hint="use {} to {}".format(PADDINGS[0], PADDINGS[-1]))
-    if arguments.pad_channels != 1 and arguments.int8 is not None:
-        raise UsageError("--pad-channels is for models without --int8", hint="leave it out: integers gain nothing")
     for option in ("thresh", "nms_thresh"):
         if getattr(arguments, option) is not None and not arguments.nms:
             raise UsageError("--{} is for --nms".format(option.replace("_", "-")), hint="give --nms, or leave it out")
@@ -137,7 +135,7 @@ def _lowered(
     if ranges is not None:
         from darkprune.backends.onnx_int8 import lowering
 
-        lowered = lowering(Quantization(net, ranges))(None, batch)
+        lowered = lowering(Quantization(net, ranges), multiple=multiple)(None, batch)
         said["int8"] = {"method": ranges.method, "images": ranges.images, "keep_float": ranges.keep_float}
         said["preprocessing"] = ranges.preprocessing
         notices += saturation_notices()
