@@ -33,6 +33,7 @@ from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
 from darkprune.backends.onnxruntime_ import OnnxRuntimeRunner  # noqa: E402
 from darkprune.errors import DarkpruneError, Unsupported  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
+from darkprune.graph.key import meaning  # noqa: E402
 from darkprune.graph.net import heads  # noqa: E402
 from darkprune.graph.write import cfg_bytes  # noqa: E402
 from darkprune.verify import SURGERY, allow_noise, check, moved, test_batch  # noqa: E402
@@ -66,18 +67,22 @@ def _compare(row, folder, path, dialect):
     cfg, weights = os.path.join(folder, "net.cfg"), os.path.join(folder, "net.weights")
     small = coverage_nets.shrunk(path, dialect)
     row["size"], row["layers"] = "{0.w} x {0.h}".format(small.input.shape), len(small.layers)
+    if not small.input.shape.c:
+        raise Unsupported("it takes {} flat values, not an image".format(small.input.shape.outputs))
     with open(cfg, "wb") as stream:
         stream.write(cfg_bytes(small))
     make(cfg, weights, seed=7, dead=0.25, dialect=dialect)
     net = load(cfg, weights, dialect)
     batch = test_batch(net)
+    model = os.path.join(folder, "net.onnx")
+    runner = OnnxRuntimeRunner(net, threads=1, lower=lambda layers, length: exported(net, model, layers, length))
+    found = runner.infer(batch)
+    runner.close()
     expected = NumpyRunner(net).infer(batch)
-    with OnnxRuntimeRunner(net, threads=1) as runner:
-        found = runner.infer(batch)
     _judge(row, "ONNX Runtime", net, batch, expected, found)
     chosen = {index: expected[index] for index in heads(net)}
     del found, expected
-    for reader, outputs in in_opencv(net, batch, folder):
+    for reader, outputs in in_opencv(net, model, batch, folder):
         if isinstance(outputs, str):
             row["failures"].append("{}: {}".format(reader, outputs))
         else:
@@ -102,14 +107,23 @@ def _judge(row, runner, net, batch, expected, found):
         row["remarks"].append("{} within the float noise, {:.0e}".format(runner, max(c.tolerance for c in over)))
 
 
-def in_opencv(net, batch, folder):
-    """(reader, the heads' outputs by layer or what it says) of the file written by export, in both OpenCVs."""
-    from darkprune.backends.onnx_model import to_onnx
+def exported(net, path, layers, length):
+    """The graph with all layers as outputs, of which that of the heads is written as export does it."""
+    from darkprune.backends.onnx_model import folded, lower
+
+    lowered = lower(folded(net), layers, length)
+    lowered.graph.outputs = [lowered.outputs[index] for index in heads(net)]
+    with open(path, "wb") as stream:
+        stream.write(lowered.model().SerializeToString())
+    lowered.graph.outputs = []
+    return lowered
+
+
+def in_opencv(net, model, batch, folder):
+    """(reader, the heads' outputs by layer or what it says) of the file in both OpenCVs."""
     from darkprune.quant.tensors import output_name
 
-    model, data, out = (os.path.join(folder, name) for name in ("net.onnx", "batch.npy", "out.npz"))
-    with open(model, "wb") as stream:
-        stream.write(to_onnx(net).SerializeToString())
+    data, out = os.path.join(folder, "batch.npy"), os.path.join(folder, "out.npz")
     np.save(data, batch)
     argv = [sys.executable, os.path.join(ROOT, "tools", "onnx_opencv.py"), model, data, out]
     for reader in READERS:
@@ -156,6 +170,15 @@ def cached(job):
     return row
 
 
+def twins(jobs):
+    """Jobs in lists of those whose nets compute the same at the size that is compared, the smallest nets first."""
+    found = {}
+    for job in jobs:
+        net = coverage_nets.shrunk(job[1], job[2])
+        found.setdefault((net.count_parameters(), job[2], tuple(meaning(net))), []).append(job)
+    return [found[key] for key in sorted(found)]
+
+
 def line(row):
     """A row of the table."""
     cells = [row["net"], row.get("size", "-"), str(row.get("layers", "-"))]
@@ -186,12 +209,13 @@ def main():
     words = [word for word in arguments.nets.split(",") if word] or [""]
     chosen = [net for net in coverage_nets.nets() if any(word in net[0] for word in words)]
     order = [name for name, _, _ in chosen]
-    chosen.sort(key=lambda job: load(job[1], None, job[2]).count_parameters())
     os.makedirs(CACHE, exist_ok=True)
-    rows = []
+    rows, alike = [], twins(chosen)
     with multiprocessing.Pool(arguments.jobs, maxtasksperchild=1) as pool:
-        for row in pool.imap_unordered(cached, chosen):
-            rows.append(row)
+        for row in pool.imap_unordered(cached, [jobs[0] for jobs in alike]):
+            others = next(jobs[1:] for jobs in alike if jobs[0][0] == row["net"])
+            same = ["the same net as " + row["net"]]
+            rows += [row] + [dict(row, net=job[0], remarks=row["remarks"] + same) for job in others]
             sys.stderr.write(line(row))
     rows.sort(key=lambda row: order.index(row["net"]))
     text = table(rows)

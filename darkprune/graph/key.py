@@ -16,7 +16,7 @@ from darkprune.graph.write import file_arrays
 
 def pair_key(net: Net) -> str:
     """The key, in hexadecimal. Raises WeightsError when a value of the weights file is not finite."""
-    digest = hashlib.sha256("\n".join(_meaning(net)).encode("latin-1"))
+    digest = hashlib.sha256("\n".join(meaning(net)).encode("latin-1"))
     digest.update(_floats(net).encode("ascii"))
     return digest.hexdigest()
 
@@ -51,7 +51,7 @@ def _pristine(net: Net) -> bool:
     return net.source is not None and position == net.source.floats
 
 
-def _meaning(net: Net) -> List[str]:
+def meaning(net: Net) -> List[str]:
     """The parsed inference net as text, one line per layer."""
     shape = net.input.shape
     lines = ["net {} {} {} {} {}".format(shape.w, shape.h, shape.c, shape.outputs, net.config["letter_box"])]
