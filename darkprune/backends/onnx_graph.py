@@ -98,7 +98,7 @@ class OnnxGraph(object):
         array = np.array(values, dtype, order="C")
         self.bytes += array.nbytes
         if self.bytes > MOST_BYTES:
-            cause = "the ONNX file would hold more than {:.1f} GB of weights, and none can".format(MOST_BYTES / 1e9)
+            cause = "the ONNX file would hold more than {:.2g} GB of weights, and none can".format(MOST_BYTES / 1e9)
             raise Unsupported(cause, hint="prune the net first")
         name = self.unique(name)
         self.constants[name] = array
