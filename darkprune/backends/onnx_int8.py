@@ -88,6 +88,15 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
         return self._steps[params]
 
     def quantize(self, x: Any, params: QParams) -> Quantized:
+        if self._maker(x.name) == "MaxPool":  # ONNX Runtime would round before it, and pools integers slowly there
+            x = self.node("LeakyRelu", [x], "same", x.shape[1:], alpha=1.0)
+        return self._rounded(x, params)
+
+    def _maker(self, name: str) -> str:
+        """The operator of the node that makes a tensor."""
+        return next((str(node.op_type) for node in reversed(self.graph.nodes) if name in node.output), "")
+
+    def _rounded(self, x: Any, params: QParams) -> Quantized:
         node = self.node("QuantizeLinear", [x, *self._parameters(params)], "quantized", x.shape[1:])
         return Quantized(node, params)
 
@@ -152,14 +161,16 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
         return self._out(self.concat([self.dequantize(x) for x in xs]), relu, out)
 
     def int8_moved(self, x: Quantized, move: Move) -> Quantized:
-        return self.quantize(move(self, self.dequantize(x)), x.params)
+        return self._rounded(move(self, self.dequantize(x)), x.params)
 
     def int8_pad_channels(self, x: Quantized, count: int) -> Quantized:
-        """The integers themselves are padded: between floats a Pad would stay a Pad of floats."""
-        missing, shape = missing_channels(self, x.tensor, count), (count,) + tuple(x.tensor.shape[2:])
-        pads = super().constants([0] * 5 + [missing, 0, 0], "pads", np.int64)
-        inputs = [x.tensor, pads, self._parameters(x.params)[1]]
-        return Quantized(self.node("Pad", inputs, "padded", shape), x.params)
+        """A 1x1 convolution that hands each channel on, exactly: it keeps the order of channels that ONNX Runtime's
+        convolutions like, where a Pad would have it changed at every sum from here on."""
+        missing_channels(self, x.tensor, count)
+        ones = np.eye(count, x.tensor.shape[1], dtype=np.int8)[:, :, None, None]
+        filters = Filters(ones, np.ones(count, np.float32), np.zeros(count, np.int32))
+        made: Quantized = self.int8_conv2d(x, filters, (1, 1), 0, 1, 1, False, x.params)
+        return made
 
 
 def _biases(filters: Filters, source: QParams) -> _Integers:
