@@ -103,6 +103,7 @@ def commands(name, folder, count):
     run([sys.executable, "-m", "darkprune", "export", cfg, weights, "-o", model, "--batch", "1", "--overwrite"])
     tensors = [tensor.name for tensor in measured_tensors(load(cfg))]
     ours = [sys.executable, "-m", "darkprune", "calibrate", cfg, weights, "--images", images, "--runner", "onnxruntime"]
+    ours += ["--no-advice"]
     ours += ["-o", os.path.join(folder, "ranges.json"), "--overwrite"]
     call = [sys.executable, os.path.abspath(__file__), THEIRS, model, images, cfg]
     return {"ours": ours, "theirs": call, "theirs, our tensors": call + tensors}, len(tensors)

@@ -17,15 +17,18 @@ from darkprune.cli.arguments import one_of
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, table, warn, write
 from darkprune.edit.resize import resize
 from darkprune.errors import CalibrationError, MissingDependency, Notice, UsageError, place
+from darkprune.evaluate.advice import Advice
 from darkprune.evaluate.bench import Comparison, Run
 from darkprune.evaluate.cost import Cost, cost
 from darkprune.evaluate.energy import find_meter
 from darkprune.evaluate.latency import Measurement
+from darkprune.evaluate.variants import advise
 from darkprune.graph.build import load
 from darkprune.graph.key import pair_key
 from darkprune.quant.ranges import Ranges
 
 ROUNDS = 5
+ADVISED = "onnxruntime"  # the runner whose forms of a net are compared
 
 Model = NamedTuple(
     "Model",
@@ -89,10 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
         for (pair, runner), why in comparison.left_out.items()
     ]
     notices = [notice for model in models for notice in model.notices]
+    advice = _advice(arguments, models, runs)
     if arguments.json:
         answer: Dict[str, Any] = {"runs": [_run_as_dict(models, made) for made in runs]}
         answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in models if model.int8 is None]
         answer.update(left_out=left_out, energy=energy, threads=arguments.threads, machine=machine())
+        answer["advice"] = [dict(found.to_dict(), model=name) for name, found in advice]
         answer["warnings"] = notice_texts(notices)
         print_json(answer)
         return 0
@@ -100,7 +105,23 @@ def run(arguments: argparse.Namespace) -> int:
     warn(Notice("{model} in {runner} was left out: {reason}".format(**gone)) for gone in left_out)
     write(_text(models, runs, arguments.threads, meter is not None))
     write("energy: {}\n".format(energy))
+    for name, found in advice:
+        write("".join("{}: {}\n".format(name, line) for line in found.lines()))
     return 0
+
+
+def _advice(arguments: argparse.Namespace, models: List[Model], runs: List[Run]) -> List[Tuple[str, Advice]]:
+    """What to do with each pair that ran on integers in ONNX Runtime: its forms are timed against each other."""
+    found = []
+    for made in runs:
+        model = models[made.pair]
+        if made.runner == ADVISED and model.int8 is not None:
+            net = load(model.cfg, model.weights, arguments.dialect)
+            if arguments.width is not None or arguments.height is not None:
+                net = resize(net, arguments.width, arguments.height)
+            ranges, steps = Ranges.read(model.int8), progress("processes, for advice")
+            found.append((model.name, advise(net, ranges, arguments.threads, arguments.repeats, progress=steps)))
+    return found
 
 
 def _runners(text: Optional[str], int8: bool) -> List[str]:

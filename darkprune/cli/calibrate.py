@@ -18,7 +18,9 @@ from darkprune.darknet.pair import require_writable, write_file
 from darkprune.data import image_list
 from darkprune.detect.preprocess import require_image_input
 from darkprune.edit.resize import resize
-from darkprune.errors import Notice, UsageError, place
+from darkprune.errors import MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
+from darkprune.evaluate.advice import VARIANTS
+from darkprune.evaluate.variants import advise, doubtful
 from darkprune.graph.build import load
 from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net
@@ -27,6 +29,9 @@ from darkprune.quant.calibrate import Calibrated, calibrate, preprocessing_of
 from darkprune.quant.methods import ENTROPY, METHODS, Method
 from darkprune.quant.observe import require_observable
 from darkprune.quant.quantization import keep_float
+from darkprune.quant.ranges import Ranges
+
+QUICK_ROUNDS = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
     parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT and FILE if they exist")
+    parser.add_argument("--no-advice", action="store_true", help="do not measure whether INT8 pays where it may not")
     parser.set_defaults(int8=None)  # what runs is float
     add_common(parser)
 
@@ -92,12 +98,23 @@ def run(arguments: argparse.Namespace) -> int:
         cache = trt_cache.cache_of(net, made.ranges.tensors, method, arguments.cache_version)
         write_file(arguments.cache, trt_cache.to_bytes(cache), inputs, arguments.overwrite)
     notices = net.notices + made.notices
+    advice = [] if arguments.no_advice else _advice(net, made.ranges)
     if arguments.json:
-        print_json(_as_dict(arguments, made, runner, notices))
+        print_json(OrderedDict(_as_dict(arguments, made, runner, notices), advice=advice))
     else:
         warn(notices)
-        write(_text(arguments, made))
+        write(_text(arguments, made) + "".join(line + "\n" for line in advice))
     return 0
+
+
+def _advice(net: Net, ranges: Ranges) -> List[str]:
+    """What a quick measurement says of a net that INT8 may not suit; nothing of others."""
+    if not doubtful(net):
+        return []
+    try:
+        return advise(net, ranges, rounds=QUICK_ROUNDS, variants=VARIANTS[:3], progress=progress("processes")).lines()
+    except (MissingDependency, Unsupported, VerifyError) as error:
+        return ["whether INT8 pays for this net was not measured: {}".format(error.message)]
 
 
 def _net(arguments: argparse.Namespace) -> Net:

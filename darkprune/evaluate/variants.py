@@ -8,15 +8,19 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 import numpy as np
 
 from darkprune.backends.clock import Clock
+from darkprune.backends.onnxruntime_ import import_onnx, import_onnxruntime
 from darkprune.backends.padded import Padded
 from darkprune.darknet.pair import write_file
-from darkprune.evaluate.advice import VARIANTS, Advice, Variant, thin_share, timed
+from darkprune.evaluate.advice import MANY, VARIANTS, Advice, Variant, thin_share, timed
+from darkprune.evaluate.cost import cost
 from darkprune.evaluate.onnx_latency import FileMeasurement
 from darkprune.graph.net import Net, heads
 from darkprune.quant.quantization import Quantization
 from darkprune.quant.ranges import Ranges
 
-QUICK = Clock(warm=3, duration=0.3)
+CLOCK = Clock(warm=3, duration=0.5)
+ROUNDS = 3
+LEAST_MACS = 10**7  # of a net that calibration looks at: a pass of fewer takes a fraction of a millisecond anyway
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -24,20 +28,27 @@ def advise(
     net: Net,
     ranges: Optional[Ranges],
     threads: Optional[int] = None,
-    rounds: int = 3,
-    clock: Clock = QUICK,
+    rounds: int = ROUNDS,
+    variants: Sequence[Variant] = VARIANTS,
     progress: Progress = iter,
 ) -> Advice:
-    """Measures the net's forms on this machine, those in INT8 where there are ranges.
+    """Measures the net's forms on this machine, those in INT8 where there are ranges; PLAIN is among `variants`.
 
     Raises MissingDependency without onnx and onnxruntime; Unsupported for a net that ONNX cannot say; VerifyError where
     ONNX Runtime refuses one.
     """
-    wanted = [variant for variant in VARIANTS if ranges is not None or not variant.int8]
+    import_onnx()
+    import_onnxruntime()
+    wanted = [variant for variant in variants if ranges is not None or not variant.int8]
     with tempfile.TemporaryDirectory(prefix="darkprune-") as folder:
         files = write_models(net, ranges, wanted, folder)
-        found = measure(files, threads, rounds, clock, progress)
+        found = measure(files, threads, rounds, CLOCK, progress)
     return Advice(timed(found), thin_share(net))
+
+
+def doubtful(net: Net) -> bool:
+    """Whether much of a net that is not tiny is such that INT8 may not pay, and a measurement should tell."""
+    return thin_share(net) >= MANY and cost(net).macs >= LEAST_MACS
 
 
 def write_models(net: Net, ranges: Optional[Ranges], variants: Sequence[Variant], folder: str) -> Dict[Variant, str]:
@@ -59,7 +70,7 @@ def _lowered(net: Net, ranges: Optional[Ranges], pad: int) -> Any:
         return lower(folded(net), wrap=None if pad == 1 else lambda builder: Padded(builder, pad, heads(net)))
     from darkprune.backends.onnx_int8 import lowering
 
-    return lowering(Quantization(net, ranges))(None, 1)
+    return lowering(Quantization(net, ranges), multiple=pad)(None, 1)
 
 
 def measure(

@@ -8,8 +8,11 @@ import pytest
 
 import need
 import small_nets
+from darkprune.cli import calibrate
 from darkprune.cli.main import main
 from darkprune.darknet import journal
+from darkprune.errors import MissingDependency
+from darkprune.evaluate.advice import PLAIN, Advice, Variant, timed
 from darkprune.graph.build import load
 from darkprune.quant import trt_cache
 from darkprune.quant.ranges import Ranges
@@ -71,7 +74,30 @@ def test_json(folder, capsys):
         "keep_float": [],
         "files": ["out.json"],
         "warnings": [],
+        "advice": [],
     }
+
+
+def test_a_net_that_integers_may_not_suit_is_measured(folder, capsys, monkeypatch):
+    thin = small_nets.conv(64, size=1) + small_nets.conv(64, groups=64) * 3
+    small_nets.write(folder, small_nets.cfg(thin, small_nets.HEAD, width=128, height=128), "thin")
+    argv = ["calibrate", "thin.cfg", "thin.weights", "-o", "out.json", "--overwrite", "--count", "1", "--images"]
+    argv += ["images", "--method", "max"] + NUMPY
+    asked = []
+
+    def told(net, ranges, **options):
+        asked.append((net.input.shape.w, ranges.images, options["rounds"], len(options["variants"])))
+        if len(asked) == 2:
+            raise MissingDependency("onnx cannot be imported: no", hint="pip install onnx")
+        return Advice(timed({PLAIN: [2.0], Variant(False, 16): [1.5]}), 0.5)
+
+    monkeypatch.setattr(calibrate, "advise", told)
+    lines = output(argv, capsys)[0].splitlines()
+    assert lines[1:] == ["wrote out.json", "use export --pad-channels 16: 0.75 of the plain FP32 net's time"]
+    advice = json.loads(output(argv + ["--json"], capsys)[0])["advice"]
+    assert advice == ["whether INT8 pays for this net was not measured: onnx cannot be imported: no"]
+    assert output(argv + ["--no-advice"], capsys)[0].splitlines()[1:] == ["wrote out.json"]
+    assert asked == [(128, 1, 2, 3)] * 2
 
 
 def test_a_list_in_another_order_gives_the_same_bytes(folder, capsys):

@@ -13,8 +13,10 @@ from darkprune.backends.model import Model
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.cli import bench
 from darkprune.cli.main import main
+from darkprune.evaluate.advice import PLAIN, Advice, Variant, timed
 from darkprune.graph.build import load
 from darkprune.machine.processor import saturation_notices
+from darkprune.quant.ranges import Ranges
 from darkprune.quant.tensors import output_name
 from int8_nets import measured, pictures
 from small_nets import cfg, conv, section, shortcut, write
@@ -82,9 +84,30 @@ def test_bench_times_a_pair_with_and_without_integers(folder, capsys):
     answer = json.loads(output(argv + ["numpy,fakequant", "--json"], capsys)[0])
     assert [(run["model"], run["runner"]) for run in answer["runs"]] == [("net", "numpy"), ("net int8", "fakequant")]
     assert [model["model"] for model in answer["models"]] == ["net"]
+    assert answer["advice"] == []  # it is about ONNX Runtime
+
+
+def test_bench_says_whether_integers_pay_in_onnxruntime(folder, capsys, monkeypatch):
     need.runner("onnxruntime", images=False)
-    lines = output(argv + ["onnxruntime"], capsys)[0].splitlines()
-    assert lines[-3].startswith("onnxruntime  net  ") and lines[-2].startswith("onnxruntime  net int8 ")
+    asked = []
+
+    def told(net, ranges, threads, rounds, progress):
+        asked.append((len(net.layers), ranges.pair, threads, rounds))
+        return Advice(timed({PLAIN: [2.0], Variant(True, 1): [3.0]}), 0.5)
+
+    monkeypatch.setattr(bench, "advise", told)
+    argv = ["bench"] + PAIR + INT8 + ["--repeats", "1", "--threads", "1", "--runners", "onnxruntime"]
+    lines = output(argv, capsys)[0].splitlines()
+    assert lines[-5].startswith("onnxruntime  net  ") and lines[-4].startswith("onnxruntime  net int8 ")
+    assert lines[-2:] == [
+        "net int8: INT8 does not pay for this net on this machine: 3.00 ms in INT8, 2.00 ms in FP32; 50 % of its "
+        "multiply-accumulates are in filters of fewer than 64 weights (depthwise, thin 1x1), which gain nothing "
+        "from it",
+        "net int8: use the FP32 net as it is",
+    ]
+    assert asked == [(len(load(*PAIR).layers), Ranges.read("ranges.json").pair, 1, 1)]
+    (advice,) = json.loads(output(argv + ["--json"], capsys)[0])["advice"]
+    assert (advice["model"], advice["recommended"], advice["thin_share"]) == ("net int8", "", 0.5)
 
 
 def test_export_compares_the_file_with_fakequant(folder, capsys):
