@@ -18,6 +18,7 @@ class Activation(Op):
     """Value by value, unless the activation couples channels."""
 
     names = ("activation",)
+    homogeneous = True
     readers = ("alexeyab", "pjreddie")
     options = (opt("activation", "str", "linear"),)
 

@@ -16,6 +16,7 @@ class Avgpool(Op):
     """Global average; its output is a 1 x 1 map."""
 
     names = ("avgpool", "avg")
+    homogeneous = True
 
     def infer(self, layer: "Layer") -> Shape:
         return image(1, 1, require_image(layer).c)

@@ -155,6 +155,8 @@ class Op:
         opencv_once: whether OpenCV takes only one of its kind.
         classifier: whether each channel that it reads is the score of a class of whole images.
         detector: whether it finds objects; `decode` then says which.
+        homogeneous: whether, but for its activation, positive factors on the channels that it reads are the same
+            factors on the channels that it puts out.
     """
 
     names: Tuple[str, ...] = ()
@@ -174,6 +176,7 @@ class Op:
     opencv_once = False
     classifier = False
     detector = False
+    homogeneous = False
 
     def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
         """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""

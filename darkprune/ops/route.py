@@ -18,6 +18,7 @@ class Route(Op):
     """Reads layers by number only; with `groups`, block `group_id` of each source's channels."""
 
     names = ("route",)
+    homogeneous = True
     implicit = False
     joins = True
     references = ("layers",)

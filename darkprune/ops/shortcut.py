@@ -21,6 +21,7 @@ class Shortcut(Op):
     """Output channels are those of the layer before; narrower sources are added to its first channels."""
 
     names = ("shortcut",)
+    homogeneous = True
     residual = True
     references = ("from",)
     options = (

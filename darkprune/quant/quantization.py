@@ -17,6 +17,7 @@ from darkprune.errors import CalibrationError, UsageError
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.ops.base import SAME
+from darkprune.quant.equalize import equalized
 from darkprune.quant.policy import Policy, default_float
 from darkprune.quant.ranges import Adjustments, Range, Ranges
 from darkprune.quant.tensors import INPUT, before_name, output_name
@@ -101,7 +102,7 @@ def prepared(net: Net, adjustments: Adjustments) -> Net:
 
     Raises CalibrationError for adjustments that do not fit; Unsupported where a batch norm cannot be folded.
     """
-    made = fuse_batch_norm(net, net.dialect.name)
+    made = equalized(fuse_batch_norm(net, net.dialect.name), adjustments.factors)
     made.notices[:] = net.notices
     for index, change in adjustments.biases.items():
         layer = made.layers[index] if index < len(made.layers) else None
@@ -142,6 +143,11 @@ class Quantization(object):
         scales = weight_scales(weights)
         text = self.ranges.adjustments.rounding.get(layer.index)
         return round_weights(weights, scales, None if text is None else unpack(text, weights.shape)), scales
+
+    def real_weights(self, layer: Layer, weights: np.ndarray) -> np.ndarray:
+        """float32: what the integers of the weights stand for."""
+        integers, scales = self.weights(layer, weights)
+        return np.asarray(integers * scales.reshape([-1] + [1] * (integers.ndim - 1)), np.float32)
 
     def biases(self, biases: np.ndarray, scales: np.ndarray, source: QParams) -> np.ndarray:
         """int32 [n]: the biases over the scales of the filters times that of the input."""
