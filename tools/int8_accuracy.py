@@ -38,7 +38,7 @@ from darkprune.quant.ranges import Ranges  # noqa: E402
 
 ROWS = os.path.join(ROOT, "docs", "int8-accuracy.jsonl")
 METHODS = ("entropy", "max", "percentile", "mse")
-STRENGTHS = (0.0, 0.25, 0.5)
+STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 PLAIN, BIAS, ROUNDING = CORRECTIONS = ("none", "bias", "rounding")  # rounding: learned, with the bias corrected
 WORDS = {PLAIN: "", BIAS: "bias correction", ROUNDING: "learned rounding"}
 TOOL = "int8_accuracy.py"

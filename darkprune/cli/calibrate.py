@@ -25,6 +25,7 @@ from darkprune.graph.build import load
 from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net
 from darkprune.quant import checkpoint, trt_cache
+from darkprune.quant.adjust import Wanted, improve
 from darkprune.quant.calibrate import Calibrated, calibrate, preprocessing_of
 from darkprune.quant.methods import ENTROPY, METHODS, Method
 from darkprune.quant.observe import require_observable
@@ -55,6 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LAYERS",
         help="numbers of layers that compute on floats, with commas; first-and-heads, which is the default; none",
     )
+    parser.add_argument(
+        "--equalize",
+        metavar="STRENGTH",
+        nargs="?",
+        const="auto",
+        help="make channels alike in range first; strength 0 to 1, by default the one that keeps most of the signal",
+    )
+    parser.add_argument("--correct-bias", action="store_true", help="correct biases for what rounding adds to means")
+    parser.add_argument(
+        "--learn-rounding",
+        action="store_true",
+        help="learn which weights to round up, and correct biases with it: minutes, and most of what can be won",
+    )
+    parser.add_argument(
+        "--auto-keep", metavar="DB", type=float, help="leave layers float until the heads have that signal to noise"
+    )
     parser.add_argument("--cache", metavar="FILE", help="write a calibration cache for TensorRT too")
     parser.add_argument(
         "--cache-version",
@@ -76,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     method = Method.parse(arguments.method, arguments.levels)
     trt_cache.version_digits(arguments.cache_version)
+    wanted = _wanted(arguments)
     net = _net(arguments)
     kept = keep_float(net, arguments.keep_float)
     images = _images(arguments)
@@ -93,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress("images", "image"),
         )
     made.ranges.keep_float = kept
+    said = improve(made.ranges, net, images, method, wanted, runner, progress("layers"))
     write_file(arguments.output, made.ranges.to_bytes(), inputs, arguments.overwrite)
     if arguments.cache:
         cache = trt_cache.cache_of(net, made.ranges.tensors, method, arguments.cache_version)
@@ -115,6 +134,26 @@ def _advice(net: Net, ranges: Ranges) -> List[str]:
         return advise(net, ranges, rounds=QUICK_ROUNDS, variants=VARIANTS[:3], progress=progress("processes")).lines()
     except (MissingDependency, Unsupported, VerifyError) as error:
         return ["whether INT8 pays for this net was not measured: {}".format(error.message)]
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    """What is to be done besides measuring. Raises UsageError for a strength beyond 0 to 1."""
+    strengths = None
+    if arguments.equalize not in (None, "auto"):
+        try:
+            strengths = [float(arguments.equalize)]
+        except ValueError:
+            strengths = [-1.0]
+        if not 0 <= strengths[0] <= 1:
+            cause = "--equalize {} is no strength".format(arguments.equalize[:40])
+            raise UsageError(cause, hint="use 0 to 1, such as 0.5, or give no number: it is then chosen")
+    return Wanted(
+        arguments.equalize is not None,
+        strengths,
+        arguments.correct_bias,
+        arguments.learn_rounding,
+        arguments.auto_keep,
+    )
 
 
 def _net(arguments: argparse.Namespace) -> Net:

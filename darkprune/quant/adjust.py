@@ -3,6 +3,7 @@
 Ranges are measured behind the equalisation, whose factors change them; the rest leaves them as they are.
 """
 
+import importlib.util
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from darkprune.backends.forward import Progress
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.registry import open_int8_runner
 from darkprune.graph.net import Net
-from darkprune.quant import bias_correction, equalize, rounding, sqnr
+from darkprune.quant import auto_keep, bias_correction, equalize, rounding, sqnr
 from darkprune.quant.calibrate import Measure, prepared, ranges_of
 from darkprune.quant.histogram import Histogram
 from darkprune.quant.methods import Method
@@ -21,7 +22,19 @@ from darkprune.quant.quantization import prepared as prepared_net
 from darkprune.quant.ranges import Adjustments, Ranges
 
 AT_ONCE = 8  # images in a chunk
+FEW = 32  # images that choices are made on, and corrections learned from: spread over all
 Open = Callable[[Net], Runner]  # a runner of a net, not yet opened
+
+Wanted = NamedTuple(
+    "Wanted",
+    [
+        ("equalize", bool),
+        ("strengths", Optional[Sequence[float]]),  # to choose from; None for those of equalize
+        ("bias", bool),
+        ("rounding", bool),  # learned, and the bias corrected with it
+        ("keep", Optional[float]),  # dB at the heads, for which layers stay float
+    ],
+)
 
 Choice = NamedTuple(
     "Choice",
@@ -65,6 +78,7 @@ def equalized(
     open_runner: Open,
     strengths: Optional[Sequence[float]] = None,
     open_int8: Optional[Callable[[Net, Ranges], Runner]] = None,
+    few: Optional[Sequence[str]] = None,
 ) -> Choice:
     """Gives `ranges` the factors of the strength that keeps most of the heads' signal on these images, and the ranges
     of the tensors behind them.
@@ -73,9 +87,10 @@ def equalized(
         ranges: calibrated, with the layers that stay float.
         strengths: those to choose from, by default darkprune.quant.equalize.STRENGTHS.
         open_int8: a runner of a net and its ranges on integers, not yet opened; by default the fakequant one.
+        few: the images whose signal counts, by default all.
     """
     strengths = equalize.STRENGTHS if strengths is None else strengths
-    held = batches(net, images, ranges.preprocessing)
+    held = batches(net, few or images, ranges.preprocessing)
     with open_runner(net) as real:
         maxima = equalize.channel_maxima(net, real, held)
     found: Dict[float, float] = {}
@@ -152,3 +167,53 @@ def _change(ranges: Ranges, **changed: dict) -> None:
     for name in Adjustments.__slots__:
         getattr(made, name).update(changed.get(name, getattr(ranges.adjustments, name)))
     ranges.adjustments = made
+
+
+def improve(
+    ranges: Ranges, net: Net, images: Sequence[str], method: Method, wanted: Wanted, runner: str, progress: Progress
+) -> List[str]:
+    """Does to calibrated ranges what is wanted; says what was done, a line each.
+
+    Args:
+        images: those of the calibration. runner: what ran them.
+
+    Raises what the passes over the images raise; CalibrationError where auto_keep cannot reach its aim.
+    """
+    said, torch = [], "torch" if runner in ("torch", "onnxruntime") and has_torch() else "numpy"
+    few = images[:: max(1, len(images) // FEW)]
+    if wanted.equalize:
+        choice = equalized(ranges, net, images, method, opener(runner), wanted.strengths, int8_opener(runner), few)
+        layers = len(ranges.adjustments.factors)
+        said.append("{} layers equalised, with strength {:g}".format(layers, choice.strength))
+    if wanted.keep is not None:
+        kept = _kept(ranges, net, batches(net, few, ranges.preprocessing), wanted.keep, runner, progress)
+        said.append("float: layers {} ({:.1f} dB at the heads)".format(", ".join(map(str, kept.layers)), kept.heads))
+    if wanted.rounding:
+        learn_rounding(ranges, net, batches(net, few, ranges.preprocessing), torch, progress)
+        said.append("rounding of {} layers learned".format(len(ranges.adjustments.rounding)))
+    elif wanted.bias:
+        correct_bias(ranges, net, batches(net, few, ranges.preprocessing), torch, progress)
+    if wanted.bias or wanted.rounding:
+        said.append("biases of {} layers corrected".format(len(ranges.adjustments.biases)))
+    return said
+
+
+def _kept(
+    ranges: Ranges, net: Net, held: List[np.ndarray], aim: float, runner: str, progress: Progress
+) -> auto_keep.Kept:
+    with opener(runner)(net) as real:
+
+        def rate(layers: List[int]) -> float:
+            tried = copy_of(ranges)
+            tried.keep_float = list(layers)
+            with int8_opener(runner)(net, tried) as rounded:
+                return sqnr.of_heads(net, real, rounded, held)
+
+        found = auto_keep.auto_keep(net, ranges.keep_float, aim, rate, progress)
+    ranges.keep_float = found.layers
+    return found
+
+
+def has_torch() -> bool:
+    """Whether torch is installed."""
+    return importlib.util.find_spec("torch") is not None
