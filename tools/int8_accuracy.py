@@ -170,16 +170,15 @@ def recipe(model):
 
 
 def combinations(model):
-    """What is validated: every method as it is, equalised, and corrected, with the recipe's strength."""
-    strength, method, correction = recipe(model)
-    strength = strength or 0.5
-    found = [(strength, method, ROUNDING), (strength, method, BIAS)]
+    """What is validated, the recipe first: every method as it is, equalised, and corrected."""
+    first = recipe(model)
+    strength = first[0] or 0.5
+    found = [first, (first[0], first[1], BIAS), (strength, first[1], ROUNDING), (strength, first[1], BIAS)]
     for name in METHODS:
         found += [(0.0, name, PLAIN), (strength, name, PLAIN)]
     for name in METHODS:
         found += [(strength, name, BIAS), (strength, name, ROUNDING)]
-    first = (strength, method, correction)
-    return [first] + [one for number, one in enumerate(found) if one != first and one not in found[:number]]
+    return [one for number, one in enumerate(found) if one not in found[:number]]
 
 
 def validate(models):

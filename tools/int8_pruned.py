@@ -5,6 +5,7 @@ is to compute, the original with the removed filters silenced (darkprune.prune.m
 train2017.
 """
 
+import functools
 import os
 
 import int8_accuracy
@@ -37,7 +38,7 @@ def run():
         pair = pair_of(name) if "," not in name else measured_nets.pair_of("yolov3-tiny")
         for absorb in ABSORB:
             key = {"kind": "pruned", "model": name, "absorb": absorb, "share": share}
-            int8_accuracy.measure(key, lambda pair=pair, share=share, absorb=absorb: _measured(pair, share, absorb, images))
+            int8_accuracy.measure(key, functools.partial(_measured, pair, share, absorb, images))
 
 
 def _measured(pair, share, absorb, images):
@@ -46,6 +47,7 @@ def _measured(pair, share, absorb, images):
     prefix = os.path.join(int8_accuracy.BUILD, "pruned")
     save(made.net, prefix, True)
     net = load(prefix + ".cfg", prefix + ".weights")
+    made.plan.options["absorb"] = "exact"  # the same reference for all: removed filters emit what they did
     silenced = masked(original, made.plan)
     ranges = Ranges(net)
     ranges.keep_float, ranges.preprocessing = keep_float(net, None), preprocessing_of(net)

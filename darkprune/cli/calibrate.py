@@ -119,10 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
     notices = net.notices + made.notices
     advice = [] if arguments.no_advice else _advice(net, made.ranges)
     if arguments.json:
-        print_json(OrderedDict(_as_dict(arguments, made, runner, notices), advice=advice))
+        print_json(OrderedDict(_as_dict(arguments, made, runner, notices), adjustments=said, advice=advice))
     else:
         warn(notices)
-        write(_text(arguments, made) + "".join(line + "\n" for line in advice))
+        write(_text(arguments, made, said) + "".join(line + "\n" for line in advice))
     return 0
 
 
@@ -207,7 +207,7 @@ def _as_dict(arguments: argparse.Namespace, made: Calibrated, runner: str, notic
     )
 
 
-def _text(arguments: argparse.Namespace, made: Calibrated) -> str:
+def _text(arguments: argparse.Namespace, made: Calibrated, said: List[str]) -> str:
     ranges, settings = made.ranges, dict(made.ranges.method)
     name = settings.pop("name")
     shown = ", ".join("{} {}".format(value, key) for key, value in settings.items())
@@ -216,4 +216,4 @@ def _text(arguments: argparse.Namespace, made: Calibrated) -> str:
     )
     if made.resumed:
         text += "{} of the images had been counted before\n".format(grouped(made.resumed))
-    return text + "wrote " + " ".join(_files(arguments)) + "\n"
+    return text + "".join(line + "\n" for line in said) + "wrote " + " ".join(_files(arguments)) + "\n"

@@ -92,7 +92,16 @@ class Beside(ChunkedBuilder):
         """
         return self.quantization.real_weights(layer, weights)
 
-    def conv2d(self, x: Chunks, weight: Any, **geometry: Any) -> Chunks:
+    def conv2d(
+        self,
+        x: Chunks,
+        weight: Any,
+        stride: Tuple[int, int] = (1, 1),
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> Chunks:
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         return self._product("conv2d", x, weight, geometry)
 
     def linear(self, x: Chunks, weight: Any) -> Chunks:

@@ -60,6 +60,7 @@ def correct(
 
 def added(before: Dict[int, np.ndarray], changes: Dict[int, np.ndarray]) -> Dict[int, np.ndarray]:
     """The corrections of a net that had `before`, and of which `changes` were found."""
-    return OrderedDict(
-        (index, before.get(index, 0.0) + changes.get(index, 0.0)) for index in sorted(set(before) | set(changes))
-    )
+    found = OrderedDict(sorted(before.items()))
+    for index, change in sorted(changes.items()):
+        found[index] = found[index] + change if index in found else change
+    return OrderedDict(sorted(found.items()))

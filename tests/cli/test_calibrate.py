@@ -74,6 +74,7 @@ def test_json(folder, capsys):
         "keep_float": [],
         "files": ["out.json"],
         "warnings": [],
+        "adjustments": [],
         "advice": [],
     }
 
@@ -225,3 +226,33 @@ def test_weights_that_are_no_numbers(folder, capsys):
         "net.weights: error: value nan at byte 40 (float 5)\n"
         "hint: training diverged or the file is damaged; use an earlier backup\n"
     )
+
+
+def test_what_holds_the_accuracy_is_said_and_written(folder, capsys):
+    plain, _ = output(CALIBRATE + ["images", "--no-advice"] + NUMPY, capsys)
+    options = ["--equalize", "0.5", "--learn-rounding", "--overwrite", "--no-advice"]
+    out, _ = output(CALIBRATE + ["images"] + options + NUMPY, capsys)
+    ranges, net = Ranges.read("out.json"), load("net.cfg", "net.weights")
+    found = ranges.adjustments
+    first, last = plain.splitlines()
+    assert out.splitlines() == [
+        first,
+        "{} layers equalised, with strength 0.5".format(len(found.factors)),
+        "rounding of {} layers learned".format(len(found.rounding)),
+        "biases of {} layers corrected".format(len(found.biases)),
+        last,
+    ]
+    assert found.factors and found.rounding and sorted(found.biases) == sorted(found.rounding)
+    from darkprune.quant.quantization import Quantization
+
+    Quantization(net, ranges)
+
+
+def test_a_strength_beyond_1_is_refused(folder, capsys):
+    for word in ("2", "-1", "much", "nan"):
+        _, err = output(CALIBRATE + ["images", "--equalize=" + word] + NUMPY, capsys, 2)
+        assert err == (
+            "error: --equalize {} is no strength\n"
+            "hint: use 0 to 1, such as 0.5, or give no number: it is then chosen\n"
+        ).format(word)
+        assert not (folder / "out.json").exists()
