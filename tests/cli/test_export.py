@@ -1,5 +1,6 @@
 """`darkprune export`: the file, what it says about itself, who reads it, and what is said of bad input."""
 
+import errno
 import json
 import os
 import subprocess
@@ -430,5 +431,20 @@ def test_without_onnx(folder, capsys, monkeypatch):
     assert main(EXPORT) == 2
     assert capsys.readouterr().err == (
         "error: onnx cannot be imported: import of onnx halted; None in sys.modules\nhint: pip install onnx\n"
+    )
+    assert snapshot(folder) == before
+
+
+def test_a_full_disk(folder, capsys, monkeypatch):
+    need.onnx()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = snapshot(folder)
+    assert main(EXPORT) == 2
+    assert capsys.readouterr().err == (
+        "net.onnx: error: cannot write: No space left on device\nhint: free some space, or write elsewhere\n"
     )
     assert snapshot(folder) == before
