@@ -13,6 +13,7 @@ DequantizeLinear: uint8 between layers, int8 weights with a scale for each filte
 """
 
 import argparse
+import re
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from darkprune.backends.onnx_file import compare
@@ -107,7 +108,7 @@ def _batch(text: str) -> Union[int, str]:
     """The length of the model's first axis."""
     if text == DYNAMIC:
         return ANY
-    if not (text.isdigit() and 0 < int(text) < 2**16):
+    if not (re.match(r"[0-9]{1,5}\Z", text) and 0 < int(text) < 2**16):
         raise UsageError("--batch {} is no number of images".format(text), hint="use 1 or more, or " + DYNAMIC)
     return int(text)
 

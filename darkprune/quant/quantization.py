@@ -7,6 +7,7 @@ with the product of both scales.
 """
 
 import base64
+import re
 import zlib
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
@@ -16,11 +17,11 @@ from darkprune.edit.fuse_bn import fuse_batch_norm
 from darkprune.errors import CalibrationError, UsageError
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
-from darkprune.ops.base import SAME
+from darkprune.ops.base import SAME, WEIGHTS
 from darkprune.quant.equalize import equalized
 from darkprune.quant.policy import Policy, default_float
 from darkprune.quant.ranges import Adjustments, Range, Ranges
-from darkprune.quant.tensors import INPUT, before_name, output_name
+from darkprune.quant.tensors import INPUT, before_name, looks_up, output_name
 from darkprune.quant.ties import tied
 
 WEIGHT_MAX = 127  # weights are -127..127, so that a filter and its negative round alike
@@ -128,6 +129,7 @@ class Quantization(object):
     def __init__(self, net: Net, ranges: Ranges, scheme: Scheme = ONNXRUNTIME) -> None:
         ranges.require(net)
         self.ranges, self.scheme = ranges, scheme
+        self._require_layers(net)
         self.net = prepared(net, ranges.adjustments)
         self.policy = Policy(self.net, ranges.keep_float)
         self._tensors: Dict[str, QParams] = {}
@@ -154,6 +156,17 @@ class Quantization(object):
         steps = scales * np.float32(source.scale)
         return np.clip(np.rint(biases.astype(np.float64) / steps), -INT32, INT32).astype(np.int32)
 
+    def _require_layers(self, net: Net) -> None:
+        """Raises CalibrationError where the ranges name layers that the net has not, or that have no weights."""
+        count, changes = len(net.layers), self.ranges.adjustments
+        beyond = [index for index in self.ranges.keep_float if index >= count]
+        for index in [*changes.factors, *changes.biases, *changes.rounding]:
+            if index >= count or net.layers[index].op.int8(net.layers[index]) != WEIGHTS:
+                beyond.append(index)
+        if beyond:
+            cause = "the ranges change layer {}, which is none with weights of this net".format(str(beyond[0])[:20])
+            raise CalibrationError(cause, self.ranges.where, "calibrate again")
+
     def _set_tensors(self) -> None:
         try:
             self._ranges = tied(self.net, self.ranges.tensors, True) if self.scheme.ties else self.ranges.tensors
@@ -169,7 +182,7 @@ class Quantization(object):
                 self._tensors[name] = self._tensors[output_name(layer.inputs[0])]
                 continue
             self._tensors[name] = self._measured(name)
-            if self.scheme.before and layer.index in self.policy.int8 and before_name(layer) in self.ranges.tensors:
+            if self.scheme.before and layer.index in self.policy.int8 and looks_up(layer):
                 self._tensors[before_name(layer)] = self._measured(before_name(layer))
 
     def _measured(self, name: str) -> QParams:
@@ -191,7 +204,7 @@ def keep_float(net: Net, words: Optional[str]) -> List[int]:
         word = word.strip()
         if word == "first-and-heads":
             found.update(default_float(net))
-        elif word.isdigit() and len(word) < 9 and int(word) < len(net.layers):
+        elif re.match(r"[0-9]{1,8}\Z", word) and int(word) < len(net.layers):
             found.add(int(word))
         elif word != "none":
             cause = "--keep-float names {}, which is no layer of this net".format(word[:40] or "nothing")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import OrderedDict
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -122,6 +123,10 @@ class Ranges(object):
                 self.where,
                 "calibrate at that size, or run the net at this one (--width, --height)",
             )
+        if self.dialect != net.dialect.name:
+            cause = "the ranges were measured in the dialect {}, the pair was read in {}"
+            cause, hint = cause.format(self.dialect[:20], net.dialect.name), "give --dialect {}, or calibrate again"
+            raise CalibrationError(cause, self.where, hint.format(self.dialect[:20]))
         found = pair_key(net)
         if found != self.pair:
             cause = "the ranges are those of another pair ({}..., this one is {}...)"
@@ -167,6 +172,8 @@ def from_dict(fields: Any, path: str = "<ranges>") -> Ranges:
         raise CalibrationError('"preprocessing" is none of {}'.format(", ".join(PREPROCESSING)), where, _AGAIN)
     if not all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in ranges.keep_float):
         raise CalibrationError('"keep_float" is no list of layers', where, _AGAIN)
+    if ranges.images < 0:
+        raise CalibrationError('"images" is no number of images', where, _AGAIN)
     ranges.tensors = OrderedDict((name, _range(name, value, where)) for name, value in fields["tensors"].items())
     ranges.adjustments = _adjustments(fields["adjustments"], where)
     return ranges
@@ -191,7 +198,7 @@ def _adjustments(value: Dict[str, Any], where: Place) -> Adjustments:
             raise CalibrationError('"{}" is malformed'.format(name), where, _AGAIN)
         for key, row in rows.items():
             good = isinstance(row, str) if name == "rounding" else isinstance(row, list) and all(map(_is_finite, row))
-            if not key.isdigit() or len(key) > 9 or not good:
+            if not re.match(r"[0-9]{1,9}\Z", key) or not good:
                 raise CalibrationError('"{}" is malformed for layer {}'.format(name, key[:20]), where, _AGAIN)
             getattr(found, name)[int(key)] = row if isinstance(row, str) else np.array(row, np.float64)
     return found

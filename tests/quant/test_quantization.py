@@ -126,13 +126,26 @@ def test_corrected_biases_are_added_to_folded_ones(tmp_path):
         Quantization(net, found.ranges)
 
 
-def test_a_missing_tensor_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["L003_shortcut", "L001_convolutional_before"])
+def test_a_missing_tensor_is_named(tmp_path, name):
     net = small_nets.net(tmp_path, RESIDUAL)
     found = quantized(net)
-    del found.ranges.tensors["L003_shortcut"]
+    del found.ranges.tensors[name]
     with pytest.raises(CalibrationError) as caught:
         Quantization(net, found.ranges)
-    assert caught.value.message == "the ranges hold none of L003_shortcut"
+    assert caught.value.message == "the ranges hold none of " + name
+
+
+@pytest.mark.parametrize("kind, layer", [("keep", 9), ("keep", 10**30), ("rounding", 99), ("factors", 3)])
+def test_layers_that_cannot_be_meant_are_refused(tmp_path, kind, layer):
+    net = small_nets.net(tmp_path, RESIDUAL)
+    found = quantized(net)
+    if kind == "keep":
+        found.ranges.keep_float.append(layer)
+    else:
+        getattr(found.ranges.adjustments, kind)[layer] = "" if kind == "rounding" else np.ones(8)
+    with pytest.raises(CalibrationError, match="which is none with weights of this net"):
+        Quantization(net, found.ranges)
 
 
 def test_layers_to_keep_are_named_by_number_or_word(tmp_path):
@@ -140,6 +153,9 @@ def test_layers_to_keep_are_named_by_number_or_word(tmp_path):
     assert quantization.keep_float(net, None) == [0, 8]
     assert quantization.keep_float(net, "none") == []
     assert quantization.keep_float(net, "first-and-heads, 5") == [0, 5, 8]
+    with pytest.raises(UsageError) as caught:
+        quantization.keep_float(net, "\u00b2")
+    assert caught.value.message == "--keep-float names \u00b2, which is no layer of this net"
     with pytest.raises(UsageError) as caught:
         quantization.keep_float(net, "9")
     assert caught.value.message == "--keep-float names 9, which is no layer of this net"

@@ -57,6 +57,13 @@ def test_another_pair_is_refused(tmp_path, ranges):
     assert caught.value.hint == "calibrate this pair; every change of the weights needs new ranges"
 
 
+def test_another_dialect_is_refused(tmp_path, ranges):
+    with pytest.raises(CalibrationError) as caught:
+        ranges.require(small_nets.net(tmp_path, TEXT, dialect="pjreddie"))
+    assert caught.value.message == "the ranges were measured in the dialect alexeyab, the pair was read in pjreddie"
+    assert caught.value.hint == "give --dialect alexeyab, or calibrate again"
+
+
 def test_another_size_is_refused(tmp_path, ranges):
     with pytest.raises(CalibrationError) as caught:
         ranges.require(resize(small_nets.net(tmp_path, TEXT), 32, 16))
@@ -77,6 +84,8 @@ def test_another_size_is_refused(tmp_path, ranges):
             lambda f: f["tensors"].update(data={"low": 0.5, "high": 1, "amax": 1}),
             "the range of data does not hold 0: 0.5 to 1, amax 1",
         ),
+        (lambda f: f.update(images=-5), '"images" is no number of images'),
+        (lambda f: f["adjustments"].update(biases={"\u00b2": [1]}), '"biases" is malformed for layer \u00b2'),
         (lambda f: f["adjustments"].update(biases={"x": [1]}), '"biases" is malformed for layer x'),
         (lambda f: f["adjustments"].update(factors={"1": [None]}), '"factors" is malformed for layer 1'),
         (lambda f: f["adjustments"].update(rounding=[]), '"rounding" is malformed'),
