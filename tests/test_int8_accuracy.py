@@ -14,14 +14,15 @@ pytestmark = pytest.mark.skipif(sys.version_info < (3, 8), reason="the programs 
 
 @pytest.fixture
 def tools(monkeypatch):
-    """(int8_accuracy, int8_pruned, int8_bootstrap, results)"""
+    """(int8_accuracy, int8_accuracy_page, int8_bootstrap, int8_pruned, results)"""
     monkeypatch.syspath_prepend(str(need.ROOT / "tools"))
-    return [tool.load(name) for name in ("int8_accuracy", "int8_pruned", "int8_bootstrap", "results")]
+    names = ("int8_accuracy", "int8_accuracy_page", "int8_bootstrap", "int8_pruned", "results")
+    return [tool.load(name) for name in names]
 
 
 def test_the_page_is_made_of_the_rows(tools):
-    accuracy, pruned, _, results = tools
-    assert results.read("int8-accuracy", accuracy.TOOL) == accuracy.page()
+    accuracy, page, _, pruned, results = tools
+    assert results.read("int8-accuracy", accuracy.TOOL) == page.page()
     assert results.read("int8-pruned", accuracy.TOOL) == pruned.page()
 
 

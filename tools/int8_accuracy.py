@@ -1,6 +1,7 @@
 """Measures how far INT8 nets are from their FP32 ones in accuracy, with everything that holds it.
 
     python tools/int8_accuracy.py choose [--models NAME...]     on images of train2017: signal at the heads
+    python tools/int8_accuracy.py keep [--models NAME...]       layers left float beside the recipe
     python tools/int8_accuracy.py validate [--models NAME...]   on images of val2017: AP, once for each row
     python tools/int8_accuracy.py pruned
     python tools/int8_accuracy.py --write
@@ -19,8 +20,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import int8_bootstrap as bootstrap  # noqa: E402
-import results  # noqa: E402
-from trained_models import BUILD, MODELS, ROOT, data_file, pair_of, table  # noqa: E402
+from trained_models import BUILD, MODELS, ROOT, data_file, pair_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.backends.onnxruntime_ import OnnxRuntimeRunner  # noqa: E402
@@ -42,7 +42,7 @@ METHODS = ("entropy", "max", "percentile", "mse")
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 PLAIN, BIAS, ROUNDING = CORRECTIONS = ("none", "bias", "rounding")  # rounding: learned, with the bias corrected
 KEPT = "kept"  # and layers left float, as few as bring 2 dB
-WORDS = {PLAIN: "", BIAS: "bias correction", ROUNDING: "learned rounding", KEPT: "learned rounding, {} layers left float"}
+WORDS = {PLAIN: "", BIAS: "bias correction", ROUNDING: "learned rounding", KEPT: "rounding, {} layers left float"}
 GAIN = 2.0  # dB
 TOOL = "int8_accuracy.py"
 
@@ -240,70 +240,6 @@ def _accuracy(bench, combination):
     return measure(key, function)
 
 
-def accuracy_table():
-    """The table of docs/results.md."""
-    found, lines = rows("accuracy"), []
-    for model in MODELS:
-        mine = [row for row in found if row["model"] == model]
-        real = [row for row in mine if row["method"] == "fp32"]
-        if not real:
-            continue
-        lines.append([model, "FP32", "", "", _percent(real[0]["ap50"]), _percent(real[0]["ap"]), "", ""])
-        chosen = recipe(model)
-        order = [(0.0, m, c) for m in METHODS for c in CORRECTIONS]
-        order += [(s, m, c) for s in STRENGTHS[1:] for m in METHODS for c in CORRECTIONS]
-        order.append(chosen[:2] + (KEPT,))
-        keyed = {(row["strength"], row["method"], row["correction"]): row for row in mine}
-        for key in [key for key in order if key in keyed]:
-            row, (strength, method, correction) = keyed[key], key
-            lost = 100 * (row["ap50"] - real[0]["ap50"])
-            between = "{:+.2f} to {:+.2f}".format(100 * row["low"], 100 * row["high"])
-            name = "**{}**, the recipe".format(method) if key == chosen else method
-            numbers = [_percent(row["ap50"]), _percent(row["ap"]), "{:+.2f}".format(lost), between]
-            words = WORDS[correction].format(len(_left_float(model)))
-            lines.append([model, name, str(strength or ""), words] + numbers)
-    titles = ["model", "ranges by", "equalised", "corrected by", "AP50", "AP", "AP50 - FP32's", "95 % of resamples"]
-    return table(titles, lines)
-
-
-def _left_float(model):
-    """The layers that KEPT leaves float beside the first and the heads."""
-    found = [row["layers"] for row in rows("choice") if (row["model"], row["correction"]) == (model, KEPT)]
-    return found[0] if found else []
-
-
-def choice_table():
-    """The signal at the heads on training images, by which the recipes were chosen."""
-    lines, found = [], rows("choice")
-    for model in MODELS:
-        mine = {(r["strength"], r["method"], r["correction"]): r["db"] for r in found if r["model"] == model}
-        for method in METHODS if mine else ():
-            cells = [mine.get((strength, method, PLAIN)) for strength in STRENGTHS]
-            corrected = [
-                [db for (_, m, c), db in mine.items() if (m, c) == (method, word)] for word in (BIAS, ROUNDING)
-            ]
-            cells += [found[0] if found else None for found in corrected]
-            lines.append([model, method] + ["" if db is None else "{:.1f}".format(db) for db in cells])
-    titles = ["model", "ranges by"] + ["equalised {:g}".format(s) if s else "as they are" for s in STRENGTHS]
-    return table(titles + ["best + bias correction", "best + learned rounding"], lines)
-
-
-def _percent(share):
-    return "{:.2f}".format(100 * share)
-
-
-def page():
-    """The part of docs/results.md."""
-    text = "AP on the first 128 images of COCO's val2017; 95 % of {} resamples of these images, paired with FP32.\n\n"
-    text = text.format(bootstrap.RESAMPLES) + accuracy_table()
-    text += "\nSignal at the heads in dB, on 32 images of train2017, which chose the recipes:\n\n" + choice_table()
-    for row in rows("choice"):
-        if row["correction"] == KEPT:
-            names = ", ".join(map(str, row["layers"]))
-            text += "\n{}, layers {} left float too: {:.1f} dB.\n".format(row["model"], names, row["db"])
-    return text
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", nargs="?", choices=("choose", "keep", "validate", "pruned"))
@@ -318,16 +254,13 @@ def main():
     if arguments.stage == "validate":
         validate(arguments.models)
     if arguments.stage == "pruned":
-        import int8_pruned
+        import int8_pruned  # which imports this module
 
         int8_pruned.run()
     if arguments.write:
-        import int8_pruned
+        import int8_accuracy_page
 
-        results.write("int8-accuracy", TOOL, page())
-        results.write("int8-pruned", TOOL, int8_pruned.page())
-    if not arguments.stage:
-        sys.stdout.write(page())
+        int8_accuracy_page.write()
 
 
 if __name__ == "__main__":
