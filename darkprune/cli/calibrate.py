@@ -112,10 +112,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
     made.ranges.keep_float = kept
     said = improve(made.ranges, net, images, method, wanted, runner, progress("layers"))
-    write_file(arguments.output, made.ranges.to_bytes(), inputs, arguments.overwrite)
+    text = made.ranges.to_bytes()
     if arguments.cache:
         cache = trt_cache.cache_of(net, made.ranges.tensors, method, arguments.cache_version)
         write_file(arguments.cache, trt_cache.to_bytes(cache), inputs, arguments.overwrite)
+    write_file(arguments.output, text, inputs, arguments.overwrite)  # last: with it the calibration is done
     notices = net.notices + made.notices
     advice = [] if arguments.no_advice else _advice(net, made.ranges)
     if arguments.json:
