@@ -76,13 +76,18 @@ class OnnxRuntimeRunner(Runner):
         """
         self._require(batch)
         if self._lowered is None or not self._named >= set(names) or not self._fits(len(batch)):
-            self._make(range(len(self.net.layers)), self._length(len(batch)))
+            if self._session is not None or not self._fits(len(batch)) or not self._lowers(names):
+                self._make(range(len(self.net.layers)), self._length(len(batch)))
             unique = {x.name: x for x in (self._lowered.tensors[name] for name in names)}  # any more would cost time
             self._lowered.graph.outputs = [x for x in unique.values() if x not in self._lowered.graph.inputs]
             self._named = set(names)
         self._start()
         tensors = [self._lowered.tensors[name].name for name in names]
         return dict(zip(names, self._run(batch, tensors)))
+
+    def _lowers(self, names: Sequence[str]) -> bool:
+        """Whether the graph at hand has these tensors, so that it serves for them."""
+        return self._lowered is not None and set(names) <= set(self._lowered.tensors)
 
     def _require(self, batch: np.ndarray) -> None:
         shape = self.net.input.shape

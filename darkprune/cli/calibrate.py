@@ -22,7 +22,6 @@ from darkprune.errors import MissingDependency, Notice, Unsupported, UsageError,
 from darkprune.evaluate.advice import VARIANTS
 from darkprune.evaluate.variants import advise, doubtful
 from darkprune.graph.build import load
-from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net
 from darkprune.quant import checkpoint, trt_cache
 from darkprune.quant.adjust import Wanted, improve
@@ -159,7 +158,6 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 def _net(arguments: argparse.Namespace) -> Net:
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
-    require_finite(net)
     if arguments.width is not None or arguments.height is not None:
         net = resize(net, arguments.width, arguments.height)
     require_image_input(net)

@@ -10,9 +10,9 @@ from typing import Callable, NamedTuple, Optional, Tuple
 import numpy as np
 
 LEVELS = 256  # of 8 bits
-GRID = 11  # ranges that are tried at once, for each end
+GRID = 9  # ranges that are tried at once, for each end
 STEPS = 4  # grids, each around the best of the one before
-SHRINK = 0.3  # of a grid against the one before
+SHRINK = 0.35  # of a grid against the one before
 
 Rounding = NamedTuple(
     "Rounding",
