@@ -1,7 +1,6 @@
 """Measures how far INT8 nets are from their FP32 ones in accuracy, with everything that holds it.
 
     python tools/int8_accuracy.py choose [--models NAME...]     on images of train2017: signal at the heads
-    python tools/int8_accuracy.py keep [--models NAME...]       layers left float beside the recipe
     python tools/int8_accuracy.py validate [--models NAME...]   on images of val2017: AP, once for each row
     python tools/int8_accuracy.py pruned
     python tools/int8_accuracy.py --write
@@ -31,7 +30,6 @@ from darkprune.data.data_set import read_detection  # noqa: E402
 from darkprune.evaluate.detector import evaluate_detector  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
 from darkprune.quant import adjust, equalize, sqnr  # noqa: E402
-from darkprune.quant.auto_keep import auto_keep  # noqa: E402
 from darkprune.quant.calibrate import file_digests, preprocessing_of, ranges_of  # noqa: E402
 from darkprune.quant.methods import Method  # noqa: E402
 from darkprune.quant.quantization import keep_float  # noqa: E402
@@ -41,9 +39,7 @@ ROWS = os.path.join(ROOT, "docs", "int8-accuracy.jsonl")
 METHODS = ("entropy", "max", "percentile", "mse")
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 PLAIN, BIAS, ROUNDING = CORRECTIONS = ("none", "bias", "rounding")  # rounding: learned, with the bias corrected
-KEPT = "kept"  # and layers left float, as few as bring 2 dB
-WORDS = {PLAIN: "", BIAS: "bias correction", ROUNDING: "learned rounding", KEPT: "rounding, {} layers left float"}
-GAIN = 2.0  # dB
+WORDS = {PLAIN: "", BIAS: "bias correction", ROUNDING: "learned rounding"}
 TOOL = "int8_accuracy.py"
 
 
@@ -99,8 +95,6 @@ class Bench:
             return Ranges.read(path)
         if correction == PLAIN:
             found = self._plain(strength, method)
-        elif correction == KEPT:
-            found = self._kept(self.ranges(strength, method, ROUNDING))
         else:
             found = self.ranges(strength, method, PLAIN)
             change = adjust.correct_bias if correction == BIAS else adjust.learn_rounding
@@ -123,31 +117,13 @@ class Bench:
         found.images_sha256 = file_digests(self.images[:1])[0]
         return found
 
-    def _kept(self, found):
-        """The ranges with as few more layers float as bring GAIN dB, on every eighth image."""
-        held = self.held()[::2]
-        real = _Recorded(self.net, held)
-
-        def rate(layers):
-            found.keep_float = list(layers)
-            with open_int8_runner("onnxruntime", self.net, found) as rounded:
-                return sqnr.of_heads(self.net, real, rounded, held)
-
-        before = list(found.keep_float)
-        found.keep_float = auto_keep(self.net, before, rate(before) + GAIN, rate).layers
-        return found
-
     def signal(self, strength, method, correction):
         """The SQNR at the heads in dB, on the few images."""
         rounded = open_int8_runner("onnxruntime", self.net, self.ranges(strength, method, correction))
         if self._real is None:
             self._real = _Recorded(self.net, self.held())
         with rounded:
-            found = {"db": round(sqnr.of_heads(self.net, self._real, rounded, self.held()), 3)}
-        if correction == KEPT:
-            mine = set(self.ranges(strength, method, correction).keep_float)
-            found["layers"] = sorted(mine - set(keep_float(self.net, None)))
-        return found
+            return {"db": round(sqnr.of_heads(self.net, self._real, rounded, self.held()), 3)}
 
     def accuracy(self, ranges):
         """AP50 and AP on val2017, and what the bootstrap needs."""
@@ -185,17 +161,9 @@ def _choice(bench, strength, method, correction):
     return measure(key, lambda: bench.signal(strength, method, correction))
 
 
-def keep(models):
-    """Rows of the signal with layers left float beside the recipe."""
-    for model in models:
-        strength, method, _ = recipe(model)
-        _choice(Bench(model), strength, method, KEPT)
-
-
 def recipe(model):
-    """(strength, method, correction): the combination with the best signal at the heads on training images, of those
-    with no more float layers than the first and the heads."""
-    found = [row for row in rows("choice") if row["model"] == model and row["correction"] != KEPT]
+    """(strength, method, correction): the combination with the best signal at the heads on training images."""
+    found = [row for row in rows("choice") if row["model"] == model]
     best = max(found, key=lambda row: row["db"])
     return best["strength"], best["method"], best["correction"]
 
@@ -209,8 +177,6 @@ def combinations(model):
         found += [(0.0, name, PLAIN), (strength, name, PLAIN)]
     for name in METHODS:
         found += [(strength, name, BIAS), (strength, name, ROUNDING)]
-    if any(row["correction"] == KEPT and row["model"] == model for row in rows("choice")):
-        found.insert(1, first[:2] + (KEPT,))
     return [one for number, one in enumerate(found) if one not in found[:number]]
 
 
@@ -242,15 +208,13 @@ def _accuracy(bench, combination):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", choices=("choose", "keep", "validate", "pruned"))
+    parser.add_argument("stage", nargs="?", choices=("choose", "validate", "pruned"))
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--write", action="store_true", help="write the tables of docs/results.md")
     arguments = parser.parse_args()
     os.makedirs(BUILD, exist_ok=True)
     if arguments.stage == "choose":
         choose(arguments.models)
-    if arguments.stage == "keep":
-        keep(arguments.models)
     if arguments.stage == "validate":
         validate(arguments.models)
     if arguments.stage == "pruned":

@@ -25,7 +25,6 @@ def accuracy_table():
         chosen = tool.recipe(model)
         order = [(0.0, m, c) for m in tool.METHODS for c in tool.CORRECTIONS]
         order += [(s, m, c) for s in tool.STRENGTHS[1:] for m in tool.METHODS for c in tool.CORRECTIONS]
-        order.append(chosen[:2] + (tool.KEPT,))
         keyed = {(row["strength"], row["method"], row["correction"]): row for row in mine}
         for key in [key for key in order if key in keyed]:
             row, (strength, method, correction) = keyed[key], key
@@ -33,16 +32,9 @@ def accuracy_table():
             between = "{:+.2f} to {:+.2f}".format(100 * row["low"], 100 * row["high"])
             name = "**{}**, the recipe".format(method) if key == chosen else method
             numbers = [_percent(row["ap50"]), _percent(row["ap"]), "{:+.2f}".format(lost), between]
-            words = tool.WORDS[correction].format(len(_left_float(model)))
-            lines.append([model, name, str(strength or ""), words] + numbers)
+            lines.append([model, name, str(strength or ""), tool.WORDS[correction]] + numbers)
     titles = ["model", "ranges by", "equalised", "corrected by", "AP50", "AP", "AP50 - FP32's", "95 % of resamples"]
     return table(titles, lines)
-
-
-def _left_float(model):
-    """The layers that tool.KEPT leaves float beside the first and the heads."""
-    found = [row["layers"] for row in tool.rows("choice") if (row["model"], row["correction"]) == (model, tool.KEPT)]
-    return found[0] if found else []
 
 
 def choice_table():
@@ -71,8 +63,4 @@ def page():
     text = "AP on the first 128 images of COCO's val2017; 95 % of {} resamples of these images, paired with FP32.\n\n"
     text = text.format(bootstrap.RESAMPLES) + accuracy_table()
     text += "\nSignal at the heads in dB, on 32 images of train2017, which chose the recipes:\n\n" + choice_table()
-    for row in tool.rows("choice"):
-        if row["correction"] == tool.KEPT:
-            names = ", ".join(map(str, row["layers"]))
-            text += "\n{}, layers {} left float too: {:.1f} dB.\n".format(row["model"], names, row["db"])
     return text
