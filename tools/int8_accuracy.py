@@ -30,7 +30,7 @@ from darkprune.data.data_set import read_detection  # noqa: E402
 from darkprune.evaluate.detector import evaluate_detector  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
 from darkprune.quant import adjust, equalize, sqnr  # noqa: E402
-from darkprune.quant.calibrate import file_digests, preprocessing_of, ranges_of  # noqa: E402
+from darkprune.quant.calibrate import preprocessing_of, ranges_of  # noqa: E402
 from darkprune.quant.methods import Method  # noqa: E402
 from darkprune.quant.quantization import keep_float  # noqa: E402
 from darkprune.quant.ranges import Ranges  # noqa: E402
@@ -114,7 +114,6 @@ class Bench:
         chosen = Method.parse(method)
         found.tensors = ranges_of(self.net, self._histograms[strength], chosen)
         found.method, found.images = chosen.to_dict(), len(self.images)
-        found.images_sha256 = file_digests(self.images[:1])[0]
         return found
 
     def signal(self, strength, method, correction):
