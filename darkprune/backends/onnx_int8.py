@@ -53,6 +53,8 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
         super().__init__(*args, **kwargs)
         self.quantized: Dict[str, OnnxTensor] = {}
         self.shielded: Set[int] = set()
+        self._from_floats: List[OnnxTensor] = []
+        self._channels_last: Dict[str, Quantized] = {}  # name of a tensor of integers -> the same for `_joined`
         self._floats: Dict[str, OnnxTensor] = {}  # name of a tensor of integers -> what it stands for
         self._steps: Dict[QParams, Tuple[str, str]] = {}
 
@@ -90,7 +92,9 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
     def quantize(self, x: Any, params: QParams) -> Quantized:
         if self._maker(x.name) == "MaxPool":  # ONNX Runtime would round before it, and pools integers slowly there
             x = self.node("LeakyRelu", [x], "same", x.shape[1:], alpha=1.0)
-        return self._rounded(x, params)
+        found = self._rounded(x, params)
+        self._from_floats.append(found.tensor)
+        return found
 
     def _maker(self, name: str) -> str:
         """The operator of the node that makes a tensor."""
@@ -110,7 +114,7 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
 
     def _out(self, y: Any, relu: bool, out: Optional[QParams]) -> Any:
         y = self.activation(y, "relu") if relu else y
-        return y if out is None else self.quantize(y, out)
+        return y if out is None else self._rounded(y, out)
 
     # Layers with weights.
 
@@ -130,7 +134,7 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
         return self._out(y.with_bias(_biases(filters, x.params)), relu, out)
 
     def int8_linear(self, x: Quantized, filters: Filters, relu: bool, out: Optional[QParams]) -> Any:
-        flat = self.quantize(self.node("Flatten", [self.dequantize(x)], "flat", (), axis=1), x.params)
+        flat = self._rounded(self.node("Flatten", [self.dequantize(x)], "flat", (), axis=1), x.params)
         inputs = [self.dequantize(flat), self.constants(_Integers(filters.weights, filters.scales), "weights")]
         inputs.append(self.constants(_biases(filters, x.params), "biases"))
         y = self.node("Gemm", inputs, "gemm", (), transB=1)
@@ -139,15 +143,26 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
         return self._reshape(y, shape, "linear") if out is None else self._reshaped(y, shape)
 
     def _reshaped(self, x: Quantized, shape: Sequence[int]) -> Quantized:
-        return self.quantize(self._reshape(self.dequantize(x), shape, "linear"), x.params)
+        return self._rounded(self._reshape(self.dequantize(x), shape, "linear"), x.params)
 
     # Element by element.
 
     def int8_activation(self, x: Quantized, name: str, out: QParams) -> Quantized:
-        return self.quantize(self.activation(self.dequantize(x), name), out)
+        return self._rounded(self.activation(self.dequantize(x), name), out)
 
     def int8_add(self, a: Quantized, b: Quantized, relu: bool, out: Optional[QParams]) -> Any:
-        return self._out(self.add(self.dequantize(a), self.dequantize(b)), relu, out)
+        return self._out(self.add(self._joined(a), self._joined(b)), relu, out)
+
+    def _joined(self, x: Quantized) -> Any:
+        """The floats of integers that meet others. ONNX Runtime's int8 layers have the channels last, floats have not:
+        where both meet all that follows would be copied from one order to the other and back, layer by layer. So what
+        was rounded from floats goes through a convolution that changes nothing, whose output is as theirs."""
+        if x.params.signed or not any(x.tensor is tensor for tensor in self._from_floats):
+            return self.dequantize(x)
+        name = x.tensor.name
+        if name not in self._channels_last:
+            self._channels_last[name] = self.int8_pad_channels(x, int(x.tensor.shape[1]))
+        return self.dequantize(self._channels_last[name])
 
     def int8_mul(self, a: Quantized, b: Quantized, relu: bool, out: Optional[QParams]) -> Any:
         return self._out(self.mul(self.dequantize(a), self.dequantize(b)), relu, out)
@@ -158,10 +173,10 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
     # Wiring.
 
     def int8_concat(self, xs: Sequence[Quantized], relu: bool, out: Optional[QParams]) -> Any:
-        return self._out(self.concat([self.dequantize(x) for x in xs]), relu, out)
+        return self._out(self.concat([self._joined(x) for x in xs]), relu, out)
 
     def int8_moved(self, x: Quantized, move: Move) -> Quantized:
-        return self._rounded(move(self, self.dequantize(x)), x.params)
+        return self._rounded(move(self, self._joined(x)), x.params)
 
     def int8_pad_channels(self, x: Quantized, count: int) -> Quantized:
         """A 1x1 convolution that hands each channel on, exactly: it keeps the order of channels that ONNX Runtime's

@@ -53,7 +53,8 @@ def test_a_detector_becomes_integers_from_its_first_to_its_last_layers(tmp_path)
     assert found["QLinearConv"] == 7 and found["QLinearLeakyRelu"] == 6 and found["QLinearAdd"] == 1
     assert found["QLinearConcat"] == 1 and found["Resize"] == 1
     assert found["Conv"] == 3 and found["QuantizeLinear"] == 1 and found["DequantizeLinear"] == 2
-    assert not {"LeakyRelu", "Relu", "Add", "Concat", "Mul", "Pad"} & set(found)
+    assert found["LeakyRelu"] == 1  # of slope 1, between the pooling of floats and their rounding
+    assert not {"Relu", "Add", "Concat", "Mul", "Pad"} & set(found)
 
 
 def test_a_classifier_becomes_integers(tmp_path):
@@ -77,7 +78,7 @@ def test_sums_of_uneven_maps_stay_integers(tmp_path):
     net = small_nets.net(tmp_path, text, dead=0)
     for batch in (1, "N"):
         found = made(net, batch=batch)
-        assert found["QLinearAdd"] == 2 and found["QLinearConv"] == 3 and not found["Pad"]  # one hands channels on
+        assert found["QLinearAdd"] == 2 and found["QLinearConv"] == 4 and not found["Pad"]  # two hand channels on
         assert (found["QuantizeLinear"], found["DequantizeLinear"]) == (1, 1)
     assert set(differences(net, measured(net), pictures(net)).values()) == {0}
 
