@@ -104,7 +104,7 @@ def commands(name, folder, count):
     tensors = [tensor.name for tensor in measured_tensors(load(cfg))]
     ours = [sys.executable, "-m", "darkprune", "calibrate", cfg, weights, "--images", images, "--runner", "onnxruntime"]
     ours += ["--no-advice"]
-    ours += ["-o", os.path.join(folder, "ranges.json"), "--overwrite"]
+    ours += ["-o", os.path.join(folder, "ranges.json"), "--overwrite", "--no-advice"]
     call = [sys.executable, os.path.abspath(__file__), THEIRS, model, images, cfg]
     return {"ours": ours, "theirs": call, "theirs, our tensors": call + tensors}, len(tensors)
 
