@@ -54,3 +54,12 @@ def test_nets_that_compute_the_same_are_compared_once(tmp_path):
     same = job(first, conv(8), HEAD), ("twin",) + job(other, "# a comment\n", conv(8), HEAD, subdivisions=4)[1:]
     larger = ("larger", job(tmp_path, conv(16), HEAD)[1], "alexeyab")
     assert agreement.twins([larger] + list(same)) == [list(same), [larger]]
+
+
+def test_the_page_holds_every_cfg(tmp_path):
+    need.shared(), need.debian_cfgs()
+    page = (need.ROOT / "docs" / "coverage.md").read_text("utf-8")
+    part = page.split(agreement.MARK[0])[1].split(agreement.MARK[1])[0]
+    assert "FAILED" not in part
+    names = {line.split(" | ")[0][2:] for line in part.splitlines() if line.startswith("| ") and "---" not in line}
+    assert {name for name, _, _ in agreement.coverage_nets.nets()} <= names
