@@ -33,7 +33,7 @@ EPOCHS = 4
 CALIBRATION = 512  # training images
 RECIPE = ("--method", "entropy")
 LEAST = 0.85  # FP32 top-1; below it a comparison says nothing
-THREADS, ROUNDS = 2, 7
+THREADS, ROUNDS = 2, 5
 STAGES = ("prepare", "train", "measure", "all")
 
 
@@ -67,7 +67,7 @@ def measure(out):
     picture = read_classification(DataFile.read(data)).images[0]
     for name, options in (("fp32", []), ("int8", ["--int8", ranges])):
         run = ["--runner", "onnxruntime"] + options
-        found[name] = darkprune("eval", *pair, "--data", data, "--batch", "8", *run)
+        found[name] = darkprune("eval", *pair, "--data", data, "--batch", "32", *run)
         found[name]["picture"] = darkprune("classify", *pair, picture, "--data", data, "--top", "3", *run)
         model = os.path.join(out, name + ".onnx")
         darkprune("export", *pair, "-o", model, "--overwrite", *options)
