@@ -59,6 +59,7 @@ def train(cfg, out, epochs, resume=False, source=None, say=sys.stderr.write):
     for layer, source in zip(net.layers, learnt.layers):
         for spec in layer.op.parameters(layer):
             layer.set_param(spec.name, source.array(spec.name))
+    net.loaded = len(net.layers)
     save(net, out, overwrite=True)
 
 

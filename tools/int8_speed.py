@@ -34,7 +34,7 @@ from darkprune.quant.tensors import ranged_tensors  # noqa: E402
 BUILD = os.path.join(ROOT, "build", "int8-speed")
 THREADS, ROUNDS, IMAGES = 2, 5, 2
 INT8 = Variant(True, 1)
-CLOCK = Clock(warm=5, least=8, duration=0.7)
+CLOCK = Clock(warm=4, least=6, duration=0.5)
 PRUNED = "yolov3, 60 % pruned"
 
 
