@@ -35,7 +35,7 @@ BUILD = os.path.join(ROOT, "build", "int8-speed")
 THREADS, ROUNDS, IMAGES = 2, 5, 2
 INT8 = Variant(True, 1)
 FORMS = VARIANTS[:3]  # padded INT8 is left to bench
-CLOCK = Clock(warm=4, least=6, duration=0.5)
+CLOCK = Clock(warm=3, least=5, duration=0.4)
 PRUNED = "yolov3, 60 % pruned"
 
 
