@@ -10,6 +10,7 @@ from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.onnxruntime_ import import_onnxruntime, quiet, session
 from darkprune.detect.decode import decode, detection_heads
 from darkprune.graph.net import Net
+from darkprune.quant.quantization import ONNXRUNTIME, Scheme
 from darkprune.quant.ranges import Ranges
 from darkprune.verify import SURGERY, allow_noise, check, moved, test_batch
 
@@ -48,6 +49,7 @@ def compare(
     decoded: bool = False,
     before_nms: Optional[bytes] = None,
     ranges: Optional[Ranges] = None,
+    scheme: Scheme = ONNXRUNTIME,
 ) -> Agreement:
     """How near the model at `path` comes to the net in numpy, with synthetic pictures.
 
@@ -56,7 +58,7 @@ def compare(
         images: how many it takes at once; None for any number.
         decoded: whether its outputs are boxes and scores in place of raw heads.
         before_nms: the same model with these outputs, where it goes on to suppress boxes.
-        ranges: of an INT8 model, which is compared with the runner fakequant instead.
+        ranges, scheme: of an INT8 model, which is compared with the runner fakequant instead.
 
     An error may be 1e-4, in INT8 0.01, or four times what the output moves when the net's tensors (in INT8: the image)
     move in the last bit. Errors as `run_file`.
@@ -73,7 +75,7 @@ def compare(
         return dict(enumerate(all_decoded(net, raw))) if decoded else raw
 
     def run(images: np.ndarray, hook: Optional[Hook] = None) -> Dict[int, np.ndarray]:
-        runner: Any = NumpyRunner(net, hook) if ranges is None else FakequantRunner(net, ranges)
+        runner: Any = NumpyRunner(net, hook) if ranges is None else FakequantRunner(net, ranges, scheme)
         return outputs(runner.infer(images, indices))
 
     names = {BOXES: 0, SCORES: 1} if decoded else layers

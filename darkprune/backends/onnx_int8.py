@@ -90,7 +90,8 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
         return self._steps[params]
 
     def quantize(self, x: Any, params: QParams) -> Quantized:
-        if self._maker(x.name) == "MaxPool":  # ONNX Runtime would round before it, and pools integers slowly there
+        # ONNX Runtime would round before it, and pools integers slowly there
+        if self._maker(x.name) == "MaxPool" and not params.signed:
             x = self.node("LeakyRelu", [x], "same", x.shape[1:], alpha=1.0)
         found = self._rounded(x, params)
         self._from_floats.append(found.tensor)
@@ -188,8 +189,10 @@ class OnnxInt8Builder(OnnxBuilder, Int8Builder):
         return made
 
 
-def _biases(filters: Filters, source: QParams) -> _Integers:
-    return _Integers(filters.biases, filters.scales * np.float32(source.scale))
+def _biases(filters: Filters, source: QParams) -> Any:
+    """The biases; as floats where activations are symmetric, since TensorRT takes no others."""
+    steps = filters.scales * np.float32(source.scale)
+    return filters.biases * steps if source.signed else _Integers(filters.biases, steps)
 
 
 def lowering(
@@ -203,7 +206,8 @@ def lowering(
     """
 
     def wrap(builder: OnnxInt8Builder) -> Quantizing:
-        builder.shielded = _float_between_integers(quantization)
+        if not quantization.scheme.symmetric:
+            builder.shielded = _float_between_integers(quantization)
         if seen is not None:
             seen(builder)
         inner: Int8Builder = builder

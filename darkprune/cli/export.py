@@ -9,7 +9,8 @@ With --decode the outputs are `boxes` [N, n, 4] (cx, cy, w, h as shares of the n
 cy, w, h; M objects of all images) and `selected` [M, 3] (image, class, number of the box).
 
 With --int8 most layers compute on 8-bit integers, which the graph says by pairs of QuantizeLinear and
-DequantizeLinear: uint8 between layers, int8 weights with a scale for each filter, as ONNX Runtime likes it on x86.
+DequantizeLinear: uint8 between layers, int8 weights with a scale for each filter, as ONNX Runtime likes it on x86;
+with --target tensorrt int8 between layers too, symmetric, and nothing rounded between a layer and its activation.
 """
 
 import argparse
@@ -28,9 +29,10 @@ from darkprune.detect.detector import NMS, THRESHOLD
 from darkprune.edit.resize import resize
 from darkprune.errors import MissingDependency, Notice, Unsupported, UsageError
 from darkprune.graph.build import load
+from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net, heads
 from darkprune.machine.processor import saturation_notices
-from darkprune.quant.quantization import Quantization
+from darkprune.quant.quantization import ONNXRUNTIME, SCHEMES, Quantization
 from darkprune.quant.ranges import Ranges
 
 DYNAMIC = "dynamic"
@@ -58,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--int8", metavar="RANGES", help="compute on 8-bit integers, with the ranges of darkprune calibrate"
     )
+    parser.add_argument("--target", choices=sorted(SCHEMES), help="with --int8, for what (default: onnxruntime)")
     parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
     parser.add_argument("--names", metavar="FILE", help="names of the classes, one a line")
@@ -74,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(arguments.output, inputs, arguments.overwrite)
     import_onnx()
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
+    require_finite(net)
     if arguments.width is not None or arguments.height is not None:
         net = resize(net, arguments.width, arguments.height)
     ranges = None if arguments.int8 is None else Ranges.read(arguments.int8)
@@ -86,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     write_file(arguments.output, data, inputs, arguments.overwrite)
     layers = {tensor.name: index for index, tensor in lowered.outputs.items()}
     lowered.graph.constants.clear()
-    compared = _compared(net, arguments.output, layers, batch, "decoded" in said, before_nms, ranges)
+    scheme = SCHEMES[arguments.target or ONNXRUNTIME.name]
+    compared = _compared(net, arguments.output, layers, batch, "decoded" in said, before_nms, ranges, scheme)
     found = {
         "file": arguments.output,
         "bytes": len(data),
@@ -118,6 +123,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.pad_channels not in PADDINGS:
         cause = "--pad-channels {} is no useful multiple".format(arguments.pad_channels)
         raise UsageError(cause, hint="use {} to {}".format(PADDINGS[0], PADDINGS[-1]))
+    if arguments.target and arguments.int8 is None:
+        raise UsageError("--target is for --int8", hint="give --int8 RANGES, or leave it out")
     for option in ("thresh", "nms_thresh"):
         if getattr(arguments, option) is not None and not arguments.nms:
             raise UsageError("--{} is for --nms".format(option.replace("_", "-")), hint="give --nms, or leave it out")
@@ -136,10 +143,15 @@ def _lowered(
     if ranges is not None:
         from darkprune.backends.onnx_int8 import lowering
 
-        lowered = lowering(Quantization(net, ranges), multiple=multiple)(None, batch)
+        quantization = Quantization(net, ranges, SCHEMES[arguments.target or ONNXRUNTIME.name])
+        if not quantization.policy.int8:
+            hint = "calibrate with other layers in --keep-float"
+            notices.append(Notice("no layer computes on integers: all that could are kept float", hint=hint))
+        lowered = lowering(quantization, multiple=multiple)(None, batch)
+        said["target"] = quantization.scheme.name
         said["int8"] = {"method": ranges.method, "images": ranges.images, "keep_float": ranges.keep_float}
         said["preprocessing"] = ranges.preprocessing
-        notices += saturation_notices()
+        notices += saturation_notices() if quantization.scheme == ONNXRUNTIME else []
     else:
         lowered = lower(folded(net), None, batch, None if multiple == 1 else lambda b: Padded(b, multiple, heads(net)))
     if decode:

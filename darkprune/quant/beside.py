@@ -17,7 +17,7 @@ from darkprune.errors import UsageError
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import heads
 from darkprune.ops.base import SAME, WEIGHTS
-from darkprune.quant.quantization import QParams, Quantization, weight_scales
+from darkprune.quant.quantization import QParams, Quantization
 from darkprune.quant.tensors import INPUT, before_name, output_name
 
 RUNNERS = ("numpy", "torch")
@@ -143,7 +143,7 @@ class Beside(ChunkedBuilder):
         layer = self.current()
         if not self.multiplies(layer):
             return self.each(name, x, weight, **geometry)
-        self._scales[layer.index] = weight_scales(np.asarray(weight, np.float32))
+        self._scales[layer.index] = self.quantization.scales(layer, np.asarray(weight, np.float32))
         changed = self.rounded_weights(layer, weight, x, geometry)
         self.inner.layer, parts = self.layer, []
         for number, count in enumerate(self.counts):

@@ -26,6 +26,7 @@ from darkprune.quant.ties import tied
 
 WEIGHT_MAX = 127  # weights are -127..127, so that a filter and its negative round alike
 INT32 = 2**31 - 1
+MOST_BIAS = 2**30  # the other half of the range is left to the products
 
 Scheme = NamedTuple(
     "Scheme",
@@ -38,6 +39,7 @@ Scheme = NamedTuple(
 )
 ONNXRUNTIME = Scheme("onnxruntime", False, True, False)
 TENSORRT = Scheme("tensorrt", True, False, True)
+SCHEMES = {scheme.name: scheme for scheme in (ONNXRUNTIME, TENSORRT)}
 
 _QParams = NamedTuple("_QParams", [("scale", float), ("zero_point", int), ("signed", bool)])
 
@@ -139,10 +141,20 @@ class Quantization(object):
         """How the tensor of that name is rounded; None where it is not."""
         return self._tensors.get(name)
 
+    def scales(self, layer: Layer, weights: np.ndarray) -> np.ndarray:
+        """float32 [n]: the step of each filter; where its weights are so small that its bias would not fit into 32
+        bits, a larger one."""
+        scales, source = weight_scales(weights), self.tensor(output_name(layer.inputs[0]))
+        owner = layer.pointers.get("share_index", layer)
+        if source is None or "biases" not in owner.params:
+            return scales
+        least = np.abs(owner.array("biases").reshape(-1).astype(np.float64)) / (source.scale * MOST_BIAS)
+        return np.maximum(scales, least).astype(np.float32)
+
     def weights(self, layer: Layer, weights: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """(int8 [n, ...], float32 scales [n]) of the weights of a layer as they are lowered, float32 [n, ...]."""
         weights = np.asarray(weights, np.float32)
-        scales = weight_scales(weights)
+        scales = self.scales(layer, weights)
         text = self.ranges.adjustments.rounding.get(layer.index)
         return round_weights(weights, scales, None if text is None else unpack(text, weights.shape)), scales
 

@@ -1,7 +1,6 @@
 """The ranges of a pair's tensors, as calibration leaves them: a JSON file that INT8 nets and engines are made from."""
 
 import json
-import math
 import re
 from collections import OrderedDict
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -14,6 +13,7 @@ from darkprune.graph.net import Net
 
 FORMAT = "darkprune ranges 1"
 MAX_BYTES = 1 << 30
+MOST = 1e30  # of any number, so that differences and steps stay in float32
 PREPROCESSING = ("stretch", "letterbox", "centre")
 _AGAIN = "calibrate the pair again"
 _FIELDS = (
@@ -206,7 +206,7 @@ def _adjustments(value: Dict[str, Any], where: Place) -> Adjustments:
 
 def _is_finite(value: Any) -> bool:
     try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(float(value)) < MOST
     except OverflowError:  # an integer beyond any float
         return False
 

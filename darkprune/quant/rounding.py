@@ -25,7 +25,7 @@ from darkprune.backends.forward import Progress
 from darkprune.graph.layer import Layer
 from darkprune.quant.bias_correction import Correcting
 from darkprune.quant.equalize import misreads
-from darkprune.quant.quantization import WEIGHT_MAX, Quantization, pack, round_weights, weight_scales
+from darkprune.quant.quantization import WEIGHT_MAX, Quantization, pack, round_weights
 
 MOST = 2304  # columns of G: 42 MB
 SAMPLES = 8  # positions for each column
@@ -48,7 +48,7 @@ class Learning(Correcting):
         if not geometry or "weights" not in layer.params or misreads(self.quantization.net, layer):
             return self.quantization.real_weights(layer, weights)
         weights = np.asarray(weights, np.float32)
-        scales = weight_scales(weights).astype(np.float64)
+        scales = self.quantization.scales(layer, weights).astype(np.float64)
         up = _nearest(weights, scales)
         count, groups = len(weights), geometry["groups"]
         rows = count // groups

@@ -126,6 +126,29 @@ def test_export_compares_the_file_with_fakequant(folder, capsys):
         assert found["agreement"]["ok"] is True and found["agreement"]["error"] < 1e-5
 
 
+def test_export_for_tensorrt_is_symmetric(folder, capsys):
+    need.runner("onnxruntime", images=False)
+    onnx = pytest.importorskip("onnx")
+    argv = ["export"] + PAIR + ["-o", "net.onnx", "--target", "tensorrt", "--json"] + INT8
+    assert json.loads(output(argv, capsys).out)["agreement"]["ok"]
+    graph = onnx.load("net.onnx").graph
+    kinds = {x.name: x.data_type for x in graph.initializer}
+    assert kinds and onnx.TensorProto.UINT8 not in kinds.values() and onnx.TensorProto.INT32 not in kinds.values()
+    rounding = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    # what the first layer puts out, layer 1, the sum; nothing before an activation
+    assert len(rounding) == 3
+    output(["export"] + PAIR + ["-o", "other.onnx", "--target", "tensorrt"], capsys, 2)
+
+
+def test_export_says_where_nothing_is_rounded(folder, capsys):
+    need.runner("onnxruntime", images=False)
+    ranges = Ranges.read("ranges.json")
+    ranges.keep_float = [0, 1, 3]
+    (folder / "kept.json").write_bytes(ranges.to_bytes())
+    err = output(["export"] + PAIR + ["-o", "net.onnx", "--int8", "kept.json"], capsys).err
+    assert "no layer computes on integers: all that could are kept float" in err
+
+
 def test_a_damaged_graph_is_noticed(folder, capsys, monkeypatch):
     need.onnx(), need.onnxruntime()
     from darkprune.backends.onnx_int8 import OnnxInt8Builder

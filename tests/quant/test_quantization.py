@@ -114,6 +114,19 @@ def test_biases_have_both_scales():
     assert found.tolist() == [8, -(2**31) + 1]
 
 
+def test_a_filter_of_tiny_weights_keeps_its_bias(tmp_path):
+    net = small_nets.net(tmp_path, RESIDUAL)
+    layer = net.layers[1]
+    layer.set_param("scales", np.array([1e-6, 1, 1, 1], np.float32))
+    layer.set_param("biases", np.array([3, 0, 1, -1], np.float32))
+    found = quantized(net)
+    layer, source = found.net.layers[1], found.tensor("L000_convolutional")
+    _, scales = found.weights(layer, layer.array("weights"))
+    whole = found.biases(layer.array("biases"), scales, source)
+    assert np.allclose(whole * scales * source.scale, layer.array("biases"), atol=1e-3)
+    assert scales[1] == quantization.weight_scales(layer.array("weights"))[1]
+
+
 def test_corrected_biases_are_added_to_folded_ones(tmp_path):
     net = small_nets.net(tmp_path, RESIDUAL)
     found = quantized(net)

@@ -79,6 +79,7 @@ def test_another_size_is_refused(tmp_path, ranges):
         (lambda f: f.update(preprocessing="crop"), '"preprocessing" is none of stretch, letterbox, centre'),
         (lambda f: f.update(keep_float=[-1]), '"keep_float" is no list of layers'),
         (lambda f: f["tensors"].update(data={"low": 0, "high": 1}), "data has no low, high and amax"),
+        (lambda f: f["tensors"].update(data={"low": 0, "high": 1e308, "amax": 1}), "data has no low, high and amax"),
         (lambda f: f["tensors"].update(data={"low": 0, "high": 10**400, "amax": 1}), "data has no low, high and amax"),
         (
             lambda f: f["tensors"].update(data={"low": 0.5, "high": 1, "amax": 1}),
