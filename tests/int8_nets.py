@@ -11,7 +11,7 @@ import need
 from darkprune.backends.fakequant_ import FakequantRunner
 from darkprune.backends.forward import forward
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.quant.policy import default_float
+from darkprune.quant.float_layers import default_float
 from darkprune.quant.quantization import Quantization
 from darkprune.quant.ranges import Range, Ranges
 from darkprune.quant.tensors import INPUT, before_name, output_name, ranged_tensors

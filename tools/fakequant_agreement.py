@@ -26,7 +26,7 @@ from darkprune.backends.onnxruntime_ import import_onnxruntime, quiet, session  
 from darkprune.backends.watching import named  # noqa: E402
 from darkprune.edit.resize import resize  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
-from darkprune.quant.policy import default_float  # noqa: E402
+from darkprune.quant.float_layers import default_float  # noqa: E402
 from darkprune.quant.quantization import Quantization  # noqa: E402
 from darkprune.quant.ranges import Range, Ranges  # noqa: E402
 from darkprune.quant.tensors import INPUT, output_name, ranged_tensors  # noqa: E402

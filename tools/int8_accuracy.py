@@ -29,10 +29,10 @@ from darkprune.data.data_file import DataFile  # noqa: E402
 from darkprune.data.data_set import read_detection  # noqa: E402
 from darkprune.evaluate.detector import evaluate_detector  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
-from darkprune.quant import adjust, equalize, sqnr  # noqa: E402
+from darkprune.quant import adjustments, equalize, sqnr  # noqa: E402
 from darkprune.quant.calibrate import preprocessing_of, ranges_of  # noqa: E402
-from darkprune.quant.methods import Method  # noqa: E402
 from darkprune.quant.quantization import keep_float  # noqa: E402
+from darkprune.quant.range_methods import Method  # noqa: E402
 from darkprune.quant.ranges import Ranges  # noqa: E402
 
 ROWS = os.path.join(ROOT, "docs", "int8-accuracy.jsonl")
@@ -77,7 +77,7 @@ class Bench:
 
     def held(self):
         if self._held is None:
-            self._held = adjust.batches(self.net, self.few, self.preprocessing)
+            self._held = adjustments.batches(self.net, self.few, self.preprocessing)
         return self._held
 
     def factors(self, strength):
@@ -97,7 +97,7 @@ class Bench:
             found = self._plain(strength, method)
         else:
             found = self.ranges(strength, method, PLAIN)
-            change = adjust.correct_bias if correction == BIAS else adjust.learn_rounding
+            change = adjustments.correct_bias if correction == BIAS else adjustments.learn_rounding
             change(found, self.net, self.held(), "torch")
         with open(path, "wb") as stream:
             stream.write(found.to_bytes())
@@ -106,9 +106,9 @@ class Bench:
     def _plain(self, strength, method):
         found = Ranges(self.net)
         found.keep_float, found.preprocessing = keep_float(self.net, None), self.preprocessing
-        found.adjustments = adjust.with_factors(self.factors(strength))
+        found.adjustments = adjustments.with_factors(self.factors(strength))
         if strength not in self._histograms:
-            self._histograms[strength] = adjust.measured(
+            self._histograms[strength] = adjustments.measured(
                 self.net, found.adjustments, self.images, self.preprocessing, OnnxRuntimeRunner
             )
         chosen = Method.parse(method)

@@ -20,10 +20,10 @@ from darkprune.graph.build import load
 from darkprune.graph.save import save
 from darkprune.prune.masked import masked
 from darkprune.prune.pipeline import prune
-from darkprune.quant import adjust, sqnr
+from darkprune.quant import adjustments, sqnr
 from darkprune.quant.calibrate import preprocessing_of, ranges_of
-from darkprune.quant.methods import Method
 from darkprune.quant.quantization import keep_float
+from darkprune.quant.range_methods import Method
 from darkprune.quant.ranges import Ranges
 
 NETS = {"yolov3-tiny, synthetic weights": 0.5, "yolo-fastest-1.1": 0.1}  # the share of channels that goes
@@ -51,9 +51,9 @@ def _measured(pair, share, absorb, images):
     silenced = masked(original, made.plan)
     ranges = Ranges(net)
     ranges.keep_float, ranges.preprocessing = keep_float(net, None), preprocessing_of(net)
-    histograms = adjust.measured(net, ranges.adjustments, images, ranges.preprocessing, OnnxRuntimeRunner)
+    histograms = adjustments.measured(net, ranges.adjustments, images, ranges.preprocessing, OnnxRuntimeRunner)
     ranges.tensors = ranges_of(net, histograms, Method.parse("max"))
-    held = adjust.batches(net, images, ranges.preprocessing)
+    held = adjustments.batches(net, images, ranges.preprocessing)
     found = {"zero_filters": _zero_filters(net)}
     with open_int8_runner("onnxruntime", net, ranges) as rounded, OnnxRuntimeRunner(net) as real:
         found["own"] = round(sqnr.of_heads(net, real, rounded, held), 2)

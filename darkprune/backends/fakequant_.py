@@ -8,8 +8,8 @@ from darkprune.backends.base import Runner
 from darkprune.backends.fakequant_ops import FakequantBuilder, Seen
 from darkprune.backends.forward import forward
 from darkprune.graph.net import Net
+from darkprune.quant.placement import Quantizing
 from darkprune.quant.quantization import ONNXRUNTIME, Quantization, Scheme
-from darkprune.quant.quantizing import Quantizing
 from darkprune.quant.ranges import Ranges
 
 

@@ -11,15 +11,15 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 import numpy as np
 from onnx import TensorProto, helper
 
+from darkprune.backends.channel_padding_int8 import PaddedInt8
 from darkprune.backends.geometry import missing_channels
 from darkprune.backends.int8_base import Filters, Int8Builder, Move, Quantized
 from darkprune.backends.onnx_graph import Length, OnnxTensor
 from darkprune.backends.onnx_model import Lowered, lower
 from darkprune.backends.onnx_ops import OnnxBuilder
-from darkprune.backends.padded_int8 import PaddedInt8
 from darkprune.graph.net import heads
+from darkprune.quant.placement import Quantizing
 from darkprune.quant.quantization import QParams, Quantization
-from darkprune.quant.quantizing import Quantizing
 
 _SUFFIX = "_quantized"  # of the integers of a tensor; what they stand for has the tensor's own name
 
@@ -202,7 +202,7 @@ def lowering(
 
     Args:
         seen: called with the builder before any layer.
-        multiple: of channels, to which convolutions are widened (darkprune.backends.padded).
+        multiple: of channels, to which convolutions are widened (darkprune.backends.channel_padding).
     """
 
     def wrap(builder: OnnxInt8Builder) -> Quantizing:

@@ -24,11 +24,11 @@ from darkprune.evaluate.variants import advise, doubtful
 from darkprune.graph.build import load
 from darkprune.graph.net import Net
 from darkprune.quant import checkpoint, trt_cache
-from darkprune.quant.adjust import Wanted, improve
+from darkprune.quant.adjustments import Wanted, improve
 from darkprune.quant.calibrate import Calibrated, calibrate, preprocessing_of
-from darkprune.quant.methods import ENTROPY, METHODS, Method
 from darkprune.quant.observe import require_observable
 from darkprune.quant.quantization import keep_float
+from darkprune.quant.range_methods import ENTROPY, METHODS, Method
 from darkprune.quant.ranges import Ranges
 
 QUICK_ROUNDS = 2

@@ -17,9 +17,9 @@ import argparse
 import re
 from typing import Any, Dict, List, Optional, Tuple, Union
 
+from darkprune.backends.channel_padding import Padded
 from darkprune.backends.onnx_file import compare
 from darkprune.backends.onnxruntime_ import ANY, import_onnx
-from darkprune.backends.padded import Padded
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, warn, write
 from darkprune.cli.running import class_names
 from darkprune.darknet.pair import require_writable, write_file

@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 
+from darkprune.backends.channel_padding import Padded
 from darkprune.backends.clock import Clock
 from darkprune.backends.onnxruntime_ import import_onnx, import_onnxruntime
-from darkprune.backends.padded import Padded
 from darkprune.darknet.pair import write_file
 from darkprune.evaluate.advice import MANY, VARIANTS, Advice, Variant, thin_share, timed
 from darkprune.evaluate.cost import cost

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Tuple
 from darkprune.errors import CalibrationError
 from darkprune.graph.net import Net
 from darkprune.ops.base import WEIGHTS
-from darkprune.quant.policy import Policy
+from darkprune.quant.float_layers import Policy
 
 Rate = Callable[[List[int]], float]  # layers that stay float -> the SQNR at the heads, dB
 Progress = Callable[[Iterable[Any]], Iterable[Any]]

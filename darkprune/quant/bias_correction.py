@@ -16,8 +16,8 @@ import numpy as np
 
 from darkprune.backends.chunked import Chunks
 from darkprune.backends.forward import Progress
-from darkprune.quant.beside import Beside
 from darkprune.quant.quantization import Quantization
+from darkprune.quant.side_by_side import Beside
 
 
 class Correcting(Beside):

@@ -20,11 +20,11 @@ from darkprune.detect.preprocess import centre, prepare, require_image_input
 from darkprune.errors import CalibrationError, Notice, UsageError
 from darkprune.graph.net import Net
 from darkprune.quant import checkpoint
-from darkprune.quant.before import before_range, invertible
+from darkprune.quant.activation_input import before_range, invertible
 from darkprune.quant.checkpoint import Checkpoint
 from darkprune.quant.histogram import Count, Histogram, counter
-from darkprune.quant.methods import Method, range_of
 from darkprune.quant.observe import measured_tensors, observe, require_observable
+from darkprune.quant.range_methods import Method, range_of
 from darkprune.quant.ranges import Range, Ranges
 from darkprune.quant.tensors import Tensor, output_name, ranged_tensors
 from darkprune.quant.ties import tied

@@ -6,7 +6,7 @@ import numpy as np
 
 from darkprune.errors import Unsupported
 from darkprune.graph.net import Net
-from darkprune.quant.before import invertible
+from darkprune.quant.activation_input import invertible
 from darkprune.quant.tensors import INPUT, Tensor, activation_of, ranged_tensors
 from darkprune.quant.ties import follows
 

@@ -19,7 +19,7 @@ from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.ops.base import SAME, WEIGHTS
 from darkprune.quant.equalize import equalized
-from darkprune.quant.policy import Policy, default_float
+from darkprune.quant.float_layers import Policy, default_float
 from darkprune.quant.ranges import Adjustments, Range, Ranges
 from darkprune.quant.tensors import INPUT, before_name, looks_up, output_name
 from darkprune.quant.ties import tied

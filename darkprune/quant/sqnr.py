@@ -16,8 +16,8 @@ from darkprune.backends.chunked import Chunks
 from darkprune.backends.forward import Progress
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net, heads
-from darkprune.quant.beside import Beside
 from darkprune.quant.quantization import Quantization
+from darkprune.quant.side_by_side import Beside
 
 MOST = 200.0  # dB; what equal tensors are said to have
 

@@ -17,8 +17,8 @@ from typing import Dict, NamedTuple, Tuple
 
 from darkprune.errors import CalibrationError, UsageError, place
 from darkprune.graph.net import Net
-from darkprune.quant.methods import MAX, Method
 from darkprune.quant.quantization import TENSORRT, qparams
+from darkprune.quant.range_methods import MAX, Method
 from darkprune.quant.ranges import Range
 from darkprune.quant.ties import tied
 

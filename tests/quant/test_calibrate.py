@@ -17,8 +17,8 @@ from darkprune.quant import checkpoint
 from darkprune.quant.calibrate import calibrate, preprocessing_of
 from darkprune.quant.entropy import threshold
 from darkprune.quant.histogram import count_in_numpy
-from darkprune.quant.methods import METHODS, Method
 from darkprune.quant.observe import measured_tensors
+from darkprune.quant.range_methods import METHODS, Method
 from darkprune.quant.ranges import Range
 from darkprune.quant.tensors import ranged_tensors
 from small_nets import HEAD, conv, route, section, shortcut

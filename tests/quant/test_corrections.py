@@ -12,8 +12,8 @@ from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.errors import CalibrationError
 from darkprune.quant import sqnr
 from darkprune.quant.bias_correction import added, correct
+from darkprune.quant.learned_rounding import learn, turned, windows
 from darkprune.quant.quantization import Quantization, prepared, round_weights, unpack, weight_scales
-from darkprune.quant.rounding import learn, turned, windows
 from int8_nets import measured, pictures
 from small_nets import HEAD, conv, section
 

@@ -6,7 +6,7 @@ import pytest
 import small_nets
 from darkprune.errors import CalibrationError, UsageError
 from darkprune.quant import quantization
-from darkprune.quant.policy import Policy, default_float
+from darkprune.quant.float_layers import Policy, default_float
 from darkprune.quant.quantization import ONNXRUNTIME, TENSORRT, QParams, Quantization
 from darkprune.quant.ranges import Range, Ranges
 from darkprune.quant.tensors import ranged_tensors

@@ -10,8 +10,8 @@ from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.errors import UsageError
 from darkprune.graph.net import heads
 from darkprune.quant import sqnr
-from darkprune.quant.beside import Beside
 from darkprune.quant.quantization import Quantization
+from darkprune.quant.side_by_side import Beside
 from int8_nets import measured, pictures
 from small_nets import HEAD, conv, route, section, shortcut
 

@@ -7,7 +7,7 @@ import pytest
 
 import small_nets
 from darkprune.errors import DarkpruneError
-from darkprune.quant.methods import Method
+from darkprune.quant.range_methods import Method
 from darkprune.quant.ranges import Range
 from darkprune.quant.trt_cache import Cache, cache_of, read, to_bytes, version_digits
 from small_nets import HEAD, conv, section

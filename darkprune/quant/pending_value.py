@@ -1,4 +1,4 @@
-"""What a layer of an INT8 net hands on while it is being lowered (darkprune.quant.quantizing)."""
+"""What a layer of an INT8 net hands on while it is being lowered (darkprune.quant.placement)."""
 
 from typing import Any, Callable, Optional
 

@@ -19,9 +19,9 @@ from darkprune.backends.base import Builder, Tensor
 from darkprune.backends.int8_base import Filters, Int8Builder, Quantized
 from darkprune.graph.layer import Layer
 from darkprune.ops.activation_functions import ACTIVATIONS, effective
+from darkprune.quant.pending_value import Batch, Value
 from darkprune.quant.quantization import QParams, Quantization
 from darkprune.quant.tensors import INPUT, before_name, output_name
-from darkprune.quant.value import Batch, Value
 
 
 def _on_floats(name: str) -> Any:

@@ -13,12 +13,12 @@ from darkprune.backends.forward import Progress
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.registry import open_int8_runner
 from darkprune.graph.net import Net
-from darkprune.quant import auto_keep, bias_correction, equalize, rounding, sqnr
+from darkprune.quant import auto_keep, bias_correction, equalize, learned_rounding, sqnr
 from darkprune.quant.calibrate import Measure, prepared, ranges_of
 from darkprune.quant.histogram import Histogram
-from darkprune.quant.methods import Method
 from darkprune.quant.quantization import Quantization
 from darkprune.quant.quantization import prepared as prepared_net
+from darkprune.quant.range_methods import Method
 from darkprune.quant.ranges import Adjustments, Ranges
 
 AT_ONCE = 8  # images in a chunk
@@ -157,7 +157,7 @@ def learn_rounding(
     ranges: Ranges, net: Net, images: Iterable[np.ndarray], runner: str = "numpy", progress: Progress = iter
 ) -> None:
     """Gives `ranges` a learned rounding, and the bias corrections that belong to it."""
-    learned, changes = rounding.learn(Quantization(net, ranges), images, runner, progress)
+    learned, changes = learned_rounding.learn(Quantization(net, ranges), images, runner, progress)
     _change(ranges, biases=bias_correction.added(ranges.adjustments.biases, changes), rounding=learned)
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from darkprune.errors import UsageError
 from darkprune.quant.histogram import Histogram
-from darkprune.quant.methods import METHODS, Method, range_of
 from darkprune.quant.quantization import ONNXRUNTIME, TENSORRT, qparams
+from darkprune.quant.range_methods import METHODS, Method, range_of
 from darkprune.quant.ranges import Range
 
 

@@ -1,13 +1,13 @@
-"""Padded convolutions on 8-bit integers: darkprune.backends.padded for what rounds. Added filters have the scale 1."""
+"""Widened convolutions on 8-bit integers: darkprune.backends.channel_padding for what rounds; new filters: scale 1."""
 
 from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from darkprune.backends.base import Builder, Tensor
+from darkprune.backends.channel_padding import Padded
+from darkprune.backends.channel_slots import Map, flat, joined, placed
 from darkprune.backends.int8_base import Filters, Int8Builder, Move, Quantized
-from darkprune.backends.padded import Padded
-from darkprune.backends.padded_map import Map, flat, joined, placed
 from darkprune.quant.quantization import QParams
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from darkprune.backends import geometry
 from darkprune.backends.base import Builder
-from darkprune.backends.padded_map import Map, Placing, flat, joined, placed
+from darkprune.backends.channel_slots import Map, Placing, flat, joined, placed
 from darkprune.ops.activation_functions import effective
 
 

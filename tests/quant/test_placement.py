@@ -9,8 +9,8 @@ from darkprune.backends.fakequant_ import FakequantRunner
 from darkprune.backends.fakequant_ops import FakequantBuilder
 from darkprune.backends.forward import forward
 from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.quant.placement import Quantizing
 from darkprune.quant.quantization import ONNXRUNTIME, TENSORRT, Quantization
-from darkprune.quant.quantizing import Quantizing
 from int8_nets import measured, pictures
 from small_nets import HEAD, conv, route, section, shortcut
 

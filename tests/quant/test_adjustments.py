@@ -8,11 +8,11 @@ import small_nets
 from darkprune.backends.fakequant_ import FakequantRunner
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.errors import CalibrationError
-from darkprune.quant import adjust, sqnr
-from darkprune.quant.adjust import Wanted
+from darkprune.quant import adjustments, sqnr
+from darkprune.quant.adjustments import Wanted
 from darkprune.quant.calibrate import calibrate, preprocessing_of
-from darkprune.quant.methods import Method
 from darkprune.quant.quantization import keep_float
+from darkprune.quant.range_methods import Method
 from small_nets import HEAD, conv
 
 
@@ -34,14 +34,14 @@ def case(tmp_path):
 
 
 def heads_of(net, ranges, paths):
-    held = adjust.batches(net, paths, preprocessing_of(net))
+    held = adjustments.batches(net, paths, preprocessing_of(net))
     return sqnr.of_heads(net, NumpyRunner(net), FakequantRunner(net, ranges), held)
 
 
 def test_the_strength_with_the_best_signal_is_chosen(case):
     net, ranges, paths, method = case
     before = heads_of(net, ranges, paths)
-    choice = adjust.equalized(ranges, net, paths, method, adjust.opener("numpy"), (0.0, 0.5, 1.0))
+    choice = adjustments.equalized(ranges, net, paths, method, adjustments.opener("numpy"), (0.0, 0.5, 1.0))
     assert sorted(choice.heads) == [0.0, 0.5, 1.0]
     assert choice.heads[0.0] == pytest.approx(before)
     assert choice.heads[choice.strength] == max(choice.heads.values())
@@ -52,7 +52,7 @@ def test_the_strength_with_the_best_signal_is_chosen(case):
 def test_everything_at_once_keeps_more_and_says_what_was_done(case):
     net, ranges, paths, method = case
     before = heads_of(net, ranges, paths)
-    said = adjust.improve(ranges, net, paths, method, Wanted(True, None, True, True, before + 1), "numpy", iter)
+    said = adjustments.improve(ranges, net, paths, method, Wanted(True, None, True, True, before + 1), "numpy", iter)
     assert [line.split()[-1] for line in said[2:]] == ["learned", "corrected"]
     assert "equalised, with strength" in said[0] and said[1].startswith("float: layers 0, ")
     assert heads_of(net, ranges, paths) > before
@@ -63,14 +63,14 @@ def test_everything_at_once_keeps_more_and_says_what_was_done(case):
 def test_nothing_wanted_changes_nothing(case):
     net, ranges, paths, method = case
     before = ranges.to_bytes()
-    assert adjust.improve(ranges, net, paths, method, Wanted(False, None, False, False, None), "numpy", iter) == []
+    assert adjustments.improve(ranges, net, paths, method, Wanted(False, None, False, False, None), "numpy", iter) == []
     assert ranges.to_bytes() == before
 
 
 def test_a_signal_out_of_reach_is_refused(case):
     net, ranges, paths, method = case
     with pytest.raises(CalibrationError) as error:
-        adjust.improve(ranges, net, paths, method, Wanted(False, None, False, False, 400.0), "numpy", iter)
+        adjustments.improve(ranges, net, paths, method, Wanted(False, None, False, False, 400.0), "numpy", iter)
     text = str(error.value)
     assert text.startswith("error: the heads have ")
     assert text.endswith(" dB with all layers float, 400.0 were asked for\nhint: ask for less")

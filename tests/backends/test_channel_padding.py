@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from darkprune.backends.channel_padding import Padded
+from darkprune.backends.channel_slots import Map, placed
 from darkprune.backends.forward import forward
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.backends.padded import Padded
-from darkprune.backends.padded_map import Map, placed
 from darkprune.darknet.dialect import DIALECTS
 from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported

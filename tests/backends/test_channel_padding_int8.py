@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
+from darkprune.backends.channel_padding_int8 import PaddedInt8
 from darkprune.backends.fakequant_ import FakequantRunner
 from darkprune.backends.fakequant_ops import FakequantBuilder
 from darkprune.backends.forward import forward
 from darkprune.backends.int8_base import Int8Builder
-from darkprune.backends.padded_int8 import PaddedInt8
 from darkprune.graph.net import heads
+from darkprune.quant.placement import Quantizing
 from darkprune.quant.quantization import ONNXRUNTIME, TENSORRT, Quantization
-from darkprune.quant.quantizing import Quantizing
 from int8_nets import measured, pictures
 from odd_nets import NETS, text
 from small_nets import HEAD, cfg, conv, route, section, shortcut

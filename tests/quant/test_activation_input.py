@@ -5,10 +5,10 @@ import pytest
 
 import small_nets
 from darkprune.ops.activation_functions import activate
-from darkprune.quant.before import before_range, invertible
+from darkprune.quant.activation_input import before_range, invertible
 from darkprune.quant.histogram import Histogram
-from darkprune.quant.methods import METHODS, Method, range_of
 from darkprune.quant.quantization import ONNXRUNTIME, TENSORRT, qparams
+from darkprune.quant.range_methods import METHODS, Method, range_of
 from darkprune.quant.ranges import Range
 
 

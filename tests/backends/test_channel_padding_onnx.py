@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import need
+from darkprune.backends.channel_padding import Padded
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.onnxruntime_ import OnnxRuntimeRunner
-from darkprune.backends.padded import Padded
 from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported
 from darkprune.graph.build import load
