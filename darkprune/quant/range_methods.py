@@ -1,6 +1,8 @@
 """From the histogram of a tensor to its range: entropy, max, percentile, mse.
 
-- entropy: least Kullback-Leibler divergence of |x| (darkprune.quant.entropy).
+- entropy: least Kullback-Leibler divergence of |x| (darkprune.quant.entropy). Behind a relu most values may be 0, which
+  every range holds exactly: there the first bin counts for no more than the second, as in NVIDIA's pytorch-quantization,
+  since those zeros, spread over a level, would make all but the narrowest ranges look bad.
 - max: all values.
 - percentile: without the share of values that is the largest. Of P percent, amax leaves 100 - P percent of |x| out, low
   and high half of that each, as ONNX Runtime does.
@@ -92,7 +94,10 @@ def range_of(found: Histogram, method: Method) -> Range:
     if method.name == MAX:
         return _within(found, found.low, found.high, found.amax)
     if method.name == ENTROPY:
-        amax = entropy.threshold(found.magnitudes(method.bins), found.amax, method.levels)
+        magnitudes = found.magnitudes(method.bins)
+        if found.low >= 0:
+            magnitudes[0] = min(magnitudes[0], magnitudes[1])
+        amax = entropy.threshold(magnitudes, found.amax, method.levels)
         return _within(found, -amax, amax, amax)
     share = method.percent / 100
     beyond = (1 - share) / 2

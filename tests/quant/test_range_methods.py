@@ -73,6 +73,13 @@ def test_entropy_clips_rare_large_values():
     assert range_of(counted(np.maximum(values, 0)), Method("entropy")).low == 0
 
 
+def test_entropy_is_not_narrowed_by_the_zeros_behind_a_relu():
+    values = np.abs(np.random.RandomState(0).standard_normal(100000)).astype(np.float32)
+    sparse = np.concatenate([values, np.zeros(900000, np.float32)])
+    assert range_of(counted(sparse), Method("entropy")).amax == range_of(counted(values), Method("entropy")).amax
+    assert range_of(counted(values), Method("entropy")).amax > 0.8 * values.max()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_mse_has_the_least_error_of_the_real_quantiser(seed):
     values = heavy_tails(10000, seed)
