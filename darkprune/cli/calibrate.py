@@ -111,12 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     made.ranges.keep_float = kept
     said = improve(made.ranges, net, images, method, wanted, runner, progress("layers"))
-    text = made.ranges.to_bytes()
-    if arguments.cache:
-        cache = trt_cache.cache_of(net, made.ranges.tensors, method, arguments.cache_version)
-        write_file(arguments.cache, trt_cache.to_bytes(cache), inputs, arguments.overwrite)
-    write_file(arguments.output, text, inputs, arguments.overwrite)  # last: with it the calibration is done
-    notices = net.notices + made.notices
+    notices = net.notices + made.notices + _write_files(arguments, net, made.ranges, method, inputs)
     advice = [] if arguments.no_advice else _advice(net, made.ranges)
     if arguments.json:
         print_json(OrderedDict(_as_dict(arguments, made, runner, notices), adjustments=said, advice=advice))
@@ -124,6 +119,22 @@ def run(arguments: argparse.Namespace) -> int:
         warn(notices)
         write(_text(arguments, made, said) + "".join(line + "\n" for line in advice))
     return 0
+
+
+def _write_files(
+    arguments: argparse.Namespace, net: Net, ranges: Ranges, method: Method, inputs: List[str]
+) -> List[Notice]:
+    """Writes the cache and then the ranges, with which the calibration is done; returns what is to be said of them."""
+    text = ranges.to_bytes()
+    if arguments.cache:
+        cache = trt_cache.cache_of(net, ranges.tensors, method, arguments.cache_version)
+        write_file(arguments.cache, trt_cache.to_bytes(cache), inputs, arguments.overwrite)
+    write_file(arguments.output, text, inputs, arguments.overwrite)
+    if not (arguments.cache and ranges.adjustments.factors):
+        return []
+    cause = "the cache fits the equalised net, not the weights in the file"
+    hint = "use it with what darkprune export --int8 --target tensorrt writes, or calibrate without --equalize"
+    return [Notice(cause, place(arguments.cache), hint)]
 
 
 def _advice(net: Net, ranges: Ranges) -> List[str]:

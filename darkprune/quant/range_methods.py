@@ -1,8 +1,8 @@
 """From the histogram of a tensor to its range: entropy, max, percentile, mse.
 
 - entropy: least Kullback-Leibler divergence of |x| (darkprune.quant.entropy). Behind a relu most values may be 0, which
-  every range holds exactly: there the first bin counts for no more than the second, as in NVIDIA's pytorch-quantization,
-  since those zeros, spread over a level, would make all but the narrowest ranges look bad.
+  every range holds exactly: there the first bin counts for no more than the second, as NVIDIA's pytorch-quantization
+  has it, since those zeros, spread over a level, would make all but the narrowest ranges look bad.
 - max: all values.
 - percentile: without the share of values that is the largest. Of P percent, amax leaves 100 - P percent of |x| out, low
   and high half of that each, as ONNX Runtime does.

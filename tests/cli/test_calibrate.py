@@ -231,6 +231,8 @@ def test_weights_that_are_no_numbers(folder, capsys):
 def test_what_holds_the_accuracy_is_said_and_written(folder, capsys):
     plain, _ = output(CALIBRATE + ["images", "--no-advice"] + NUMPY, capsys)
     options = ["--equalize", "0.5", "--learn-rounding", "--overwrite", "--no-advice"]
+    _, err = output(CALIBRATE + ["images", "--cache", "out.cache"] + options + NUMPY, capsys)
+    assert err.startswith("out.cache: warning: the cache fits the equalised net, not the weights in the file\n")
     out, _ = output(CALIBRATE + ["images"] + options + NUMPY, capsys)
     ranges, net = Ranges.read("out.json"), load("net.cfg", "net.weights")
     found = ranges.adjustments
