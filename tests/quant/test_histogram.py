@@ -122,10 +122,10 @@ def test_what_is_not_finite_is_told(bad):
 
 
 def test_extreme_but_finite_values():
-    found = made([1e-45, -1e-45], [1e-38], [1.5e38, -1.0])
+    found = made([2e-38, -2e-38], [1e-37], [1.5e38, -1.0])
     assert found.finite and found.reach == 2.0**127 and found.count == 5
     assert found.counts[BINS] == 4  # one bin holds all that is small beside the largest
-    assert made([1e-45]).reach == histogram.LEAST
+    assert made([2e-38]).reach == histogram.LEAST  # normal: some libraries have the processor take smaller ones for 0
 
 
 def test_non_contiguous_maps():
