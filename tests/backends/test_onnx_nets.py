@@ -16,8 +16,8 @@ from darkprune.graph.build import load
 from darkprune.graph.net import heads
 from darkprune.ops.registry import OPS
 from darkprune.quant.tensors import ranged_tensors
-from darkprune.verify import allow_noise, check, moved
 from darkprune.verify import test_batch as picture
+from layer_agreement import largest_error
 from odd_nets import NETS, text
 from random_checks import draw
 from random_layers import Choices
@@ -35,18 +35,7 @@ NET = cfg(conv(8), conv(16, 3, "mish", stride=2), section("upsample"), route(-1)
 
 def compare(one, batch):
     """The largest error of any layer, relative to the layer's largest value; fails where one is too large."""
-    expected, found = NumpyRunner(one).infer(batch), OnnxRuntimeRunner(one, threads=1).infer(batch)
-    assert sorted(found) == sorted(expected) == list(range(len(one.layers)))
-    assert all(y.dtype == np.float32 for y in found.values())
-    checks = [check("onnx", "onnxruntime", i, expected[i], found[i], AGREE) for i in sorted(expected)]
-
-    def noise():
-        other = NumpyRunner(one, lambda layer, y: moved(y)).infer(moved(batch))
-        return {i: check("noise", "numpy", i, y, other[i], 0.0).max_error for i, y in expected.items()}
-
-    failed = [c for c in allow_noise(checks, noise) if not c.ok]
-    assert not failed, failed[0]
-    return max(c.max_error for c in checks)
+    return largest_error(OnnxRuntimeRunner(one, threads=1), one, batch, AGREE)
 
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))

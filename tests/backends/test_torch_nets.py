@@ -15,8 +15,8 @@ from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported
 from darkprune.graph.build import load
 from darkprune.ops.registry import OPS
-from darkprune.verify import allow_noise, check, moved
 from darkprune.verify import test_batch as picture
+from layer_agreement import largest_error
 from odd_nets import NETS, text
 from random_checks import draw
 from random_layers import Choices
@@ -33,19 +33,7 @@ SEEDS = 36
 
 def compare(net, batch, **options):
     """The largest error of any layer, relative to the layer's largest value; fails where one is too large."""
-    expected, found = NumpyRunner(net).infer(batch), TorchRunner(net, device="cpu", **options).infer(batch)
-    assert sorted(found) == sorted(expected) == list(range(len(net.layers)))
-    for y in found.values():
-        assert y.dtype == np.float32 and y.flags.c_contiguous
-    checks = [check("torch", "torch", i, expected[i], found[i], AGREE) for i in sorted(expected)]
-
-    def noise():
-        other = NumpyRunner(net, lambda layer, y: moved(y)).infer(moved(batch))
-        return {i: check("noise", "numpy", i, y, other[i], 0.0).max_error for i, y in expected.items()}
-
-    failed = [c for c in allow_noise(checks, noise) if not c.ok]
-    assert not failed, failed[0]
-    return max(c.max_error for c in checks)
+    return largest_error(TorchRunner(net, device="cpu", **options), net, batch, AGREE)
 
 
 @pytest.mark.parametrize("dialect", sorted(DIALECTS))
