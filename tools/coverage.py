@@ -11,11 +11,8 @@ Exit status 1 where a check failed or a net could not be checked.
 """
 
 import argparse
-import hashlib
-import json
 import multiprocessing
 import os
-import re
 import sys
 import tempfile
 import time
@@ -28,6 +25,7 @@ if __name__ == "__main__":  # each process computes with one thread: numpy reads
 
 import coverage_nets  # noqa: E402
 import coverage_table  # noqa: E402
+import kept_rows  # noqa: E402
 import numpy as np  # noqa: E402
 from make_weights import make  # noqa: E402
 
@@ -186,31 +184,16 @@ class Case:
 
 def digest(path):
     """A name for what a row depends on: the cfg and all code."""
-    code = hashlib.sha256()
-    files = [path] + [
-        os.path.join(ROOT, "tools", name) for name in ("coverage.py", "coverage_nets.py", "make_weights.py")
-    ]
+    tools = ("coverage.py", "coverage_nets.py", "kept_rows.py", "make_weights.py")
+    files = [path] + [os.path.join(ROOT, "tools", name) for name in tools]
     for folder, _, names in sorted(os.walk(os.path.join(ROOT, "darkprune"))):
         files += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
-    for name in files:
-        with open(name, "rb") as stream:
-            code.update(hashlib.sha256(stream.read()).digest())
-    return code.hexdigest()
+    return kept_rows.digest(files)
 
 
 def cached(job):
     """The row of (name, path, dialect): the kept one, or a new one that is kept if the run is cut short."""
-    kept, key = os.path.join(CACHE, re.sub(r"\W+", "-", job[0]) + ".json"), digest(job[1])
-    if os.path.exists(kept):
-        with open(kept) as stream:
-            row = json.load(stream)
-        if row.get("key") == key and not row["failures"]:
-            return row
-    row = dict(row_of(*job), key=key)
-    with open(kept + ".tmp", "w") as stream:
-        json.dump(row, stream, indent=1, sort_keys=True)
-    os.replace(kept + ".tmp", kept)
-    return row
+    return kept_rows.kept(CACHE, job[0], digest(job[1]), lambda: row_of(*job))
 
 
 def main():

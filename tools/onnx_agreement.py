@@ -12,11 +12,8 @@ or the cfg changes. Exit status 1 where something disagrees. --write puts the ta
 """
 
 import argparse
-import hashlib
-import json
 import multiprocessing
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +24,7 @@ if __name__ == "__main__":  # each process computes with one thread: numpy reads
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import coverage_nets  # noqa: E402
+import kept_rows  # noqa: E402
 import numpy as np  # noqa: E402
 from make_weights import make  # noqa: E402
 
@@ -45,7 +43,7 @@ OPENCV5 = os.environ.get("DARKPRUNE_OPENCV5", os.path.join(ROOT, "build", "openc
 READERS = ("OpenCV 4", "OpenCV 5")
 PAGE = os.path.join(ROOT, "docs", "coverage.md")
 MARK = "<!-- onnx: written by tools/onnx_agreement.py -->\n", "<!-- end of onnx -->\n"
-TOOLS = ("coverage_nets.py", "make_weights.py", "onnx_agreement.py", "onnx_opencv.py")
+TOOLS = ("coverage_nets.py", "kept_rows.py", "make_weights.py", "onnx_agreement.py", "onnx_opencv.py")
 CODE = ("darknet", "graph", "ops", "edit")
 BACKENDS = "base forward geometry numpy_ numpy_ops numpy_windows onnxruntime_".split()
 BACKENDS += ["onnx_" + part for part in ("activations", "graph", "maps", "model", "ops")]
@@ -151,26 +149,12 @@ def digest(path):
     for part in CODE:
         folder = os.path.join(ROOT, "darkprune", part)
         files += [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".py")]
-    code = hashlib.sha256()
-    for name in files:
-        with open(name, "rb") as stream:
-            code.update(hashlib.sha256(stream.read()).digest())
-    return code.hexdigest()
+    return kept_rows.digest(files)
 
 
 def cached(job):
     """The row of (name, path, dialect): the kept one, or a new one that is kept if the run is cut short."""
-    kept, key = os.path.join(CACHE, re.sub(r"\W+", "-", job[0]) + ".json"), digest(job[1])
-    if os.path.exists(kept):
-        with open(kept) as stream:
-            row = json.load(stream)
-        if row.get("key") == key and not row["failures"]:
-            return row
-    row = dict(row_of(*job), key=key)
-    with open(kept + ".tmp", "w") as stream:
-        json.dump(row, stream, indent=1, sort_keys=True)
-    os.replace(kept + ".tmp", kept)
-    return row
+    return kept_rows.kept(CACHE, job[0], digest(job[1]), lambda: row_of(*job))
 
 
 def twins(jobs):
