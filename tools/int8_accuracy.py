@@ -38,8 +38,10 @@ from darkprune.quant.ranges import Ranges  # noqa: E402
 ROWS = os.path.join(ROOT, "docs", "int8-accuracy.jsonl")
 METHODS = ("entropy", "max", "percentile", "mse")
 STRENGTHS = (0.0, 0.25, 0.5, 1.0)
-PLAIN, BIAS, ROUNDING = CORRECTIONS = ("none", "bias", "rounding")  # rounding: learned, with the bias corrected
-WORDS = {PLAIN: "", BIAS: "bias correction", ROUNDING: "learned rounding"}
+# rounding: learned, with the bias corrected; kept: that, behind more layers left float
+PLAIN, BIAS, ROUNDING, KEPT = CORRECTIONS = ("none", "bias", "rounding", "kept")
+GAIN = 6.0  # dB by which the layers left float raise the signal at the heads: half the noise
+WORDS = {PLAIN: "", BIAS: "bias correction", ROUNDING: "learned rounding", KEPT: "{} layers float, learned rounding"}
 TOOL = "int8_accuracy.py"
 
 
@@ -97,6 +99,9 @@ class Bench:
             found = self._plain(strength, method)
         else:
             found = self.ranges(strength, method, PLAIN)
+            if correction == KEPT:
+                aim = self.signal(strength, method, PLAIN)["db"] + GAIN
+                adjustments.leave_float(found, self.net, self.held(), aim, "onnxruntime", iter)
             change = adjustments.correct_bias if correction == BIAS else adjustments.learn_rounding
             change(found, self.net, self.held(), "torch")
         with open(path, "wb") as stream:
@@ -123,6 +128,10 @@ class Bench:
             self._real = _Recorded(self.net, self.held())
         with rounded:
             return {"db": round(sqnr.of_heads(self.net, self._real, rounded, self.held()), 3)}
+
+    def kept(self, combination):
+        """How many layers with weights are left float."""
+        return {"float": len(self.ranges(*combination).keep_float)}
 
     def accuracy(self, ranges):
         """AP50 and AP on val2017, and what the bootstrap needs."""
@@ -151,7 +160,7 @@ def choose(models):
             for method in METHODS:
                 _choice(bench, strength, method, PLAIN)
         strength, method, _ = recipe(model)
-        for correction in (BIAS, ROUNDING):
+        for correction in (BIAS, ROUNDING, KEPT):
             _choice(bench, strength, method, correction)
 
 
@@ -200,6 +209,8 @@ def _accuracy(bench, combination):
             bootstrap.save(path, matches)
             return found
         low, high = bootstrap.interval(bootstrap.read(path), matches)
+        if correction == KEPT:
+            found.update(bench.kept(combination))
         return dict(found, low=round(low, 5), high=round(high, 5))
 
     return measure(key, function)

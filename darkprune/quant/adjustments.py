@@ -186,7 +186,7 @@ def improve(
         layers = len(ranges.adjustments.factors)
         said.append("{} layers equalised, with strength {:g}".format(layers, choice.strength))
     if wanted.keep is not None:
-        kept = _kept(ranges, net, batches(net, few, ranges.preprocessing), wanted.keep, runner, progress)
+        kept = leave_float(ranges, net, batches(net, few, ranges.preprocessing), wanted.keep, runner, progress)
         said.append("float: layers {} ({:.1f} dB at the heads)".format(", ".join(map(str, kept.layers)), kept.heads))
     if wanted.rounding:
         learn_rounding(ranges, net, batches(net, few, ranges.preprocessing), torch, progress)
@@ -198,9 +198,13 @@ def improve(
     return said
 
 
-def _kept(
+def leave_float(
     ranges: Ranges, net: Net, held: List[np.ndarray], aim: float, runner: str, progress: Progress
 ) -> auto_keep.Kept:
+    """Gives `ranges` the fewest layers to leave float with which the heads keep `aim` dB on these batches.
+
+    Raises CalibrationError where that cannot be reached.
+    """
     with opener(runner)(net) as real:
 
         def rate(layers: List[int]) -> float:
