@@ -32,7 +32,7 @@ def accuracy_table():
             between = "{:+.2f} to {:+.2f}".format(100 * row["low"], 100 * row["high"])
             name = "**{}**, the recipe".format(method) if key == chosen else method
             numbers = [_percent(row["ap50"]), _percent(row["ap"]), "{:+.2f}".format(lost), between]
-            lines.append([model, name, str(strength or ""), tool.WORDS[correction]] + numbers)
+            lines.append([model, name, str(strength or ""), tool.WORDS[correction].format(row.get("float"))] + numbers)
     titles = ["model", "ranges by", "equalised", "corrected by", "AP50", "AP", "AP50 - FP32's", "95 % of resamples"]
     return table(titles, lines)
 
@@ -46,12 +46,13 @@ def choice_table():
             cells = [mine.get((strength, method, tool.PLAIN)) for strength in tool.STRENGTHS]
             corrected = [
                 [db for (_, m, c), db in mine.items() if (m, c) == (method, word)]
-                for word in (tool.BIAS, tool.ROUNDING)
+                for word in tool.CORRECTIONS[1:]
             ]
             cells += [found[0] if found else None for found in corrected]
             lines.append([model, method] + ["" if db is None else "{:.1f}".format(db) for db in cells])
     titles = ["model", "ranges by"] + ["equalised {:g}".format(s) if s else "as they are" for s in tool.STRENGTHS]
-    return table(titles + ["best + bias correction", "best + learned rounding"], lines)
+    corrected = ["best + bias correction", "best + learned rounding", "best + layers float, learned rounding"]
+    return table(titles + corrected, lines)
 
 
 def _percent(share):
