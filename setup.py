@@ -29,14 +29,27 @@ ONNX = ['onnx>=1.12; python_version>="3.7"', 'onnxruntime>=1.14; python_version>
 
 TORCH = ['torch>=2.1; python_version>="3.9"']
 
+# builds engines for RTX GPUs on a machine without a GPU
+RTX = [
+    package + '>=1.7; python_version>="3.8" and sys_platform=="linux" and platform_machine=="x86_64"'
+    for package in ("tensorrt_rtx_cu12_libs", "tensorrt_rtx_cu12_bindings")
+]
+
+# What runs engines. TensorRT itself is not here: it comes with JetPack or NVIDIA's packages, made for that device.
+TENSORRT = [
+    'pycuda>=2020.1; python_version>="3.8"',
+    # the last one that builds on JetPack 4.6
+    'pycuda>=2020.1,<2021.1; python_version<"3.8"',
+]
+
 EXTRAS = {
     "opencv": OPENCV,
     "eval": EVAL,
     "torch": TORCH,
     "onnx": ONNX,
     "train": [],
-    "rtx": [],
-    "tensorrt": [],
+    "rtx": RTX,
+    "tensorrt": TENSORRT,
     "report": [],
     "dev": [
         'pytest>=7.0.1; python_version>="3.7"',
@@ -48,7 +61,7 @@ EXTRAS = {
         'mypy>=1.8; python_version>="3.9"',
     ],
     # what installs on a machine without CUDA
-    "all": OPENCV + EVAL + TORCH + ONNX,
+    "all": OPENCV + EVAL + TORCH + ONNX + RTX,
 }
 
 setup(

@@ -5,6 +5,7 @@ or at the top of a module (then they decide for the whole module).
 """
 
 import importlib
+import importlib.util
 import os
 from pathlib import Path
 
@@ -88,6 +89,24 @@ def onnxruntime():
     except ImportError as error:
         reason = "onnxruntime does not import: {}".format(error)
     return _absent(reason)
+
+
+def tensorrt_rtx():
+    """The module of TensorRT-RTX, which builds engines without a GPU."""
+    for name in ("tensorrt_rtx", "tensorrt_rtx_bindings"):
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            reason = "TensorRT-RTX does not import: {}".format(error)
+    return _absent(reason)
+
+
+def tensorrt_stubs():
+    """The folder of the type stubs of TensorRT, beside which `import tensorrt` gives an empty module."""
+    found = importlib.util.find_spec("tensorrt_stubs")
+    if found is None:
+        _absent("tensorrt-stubs is not installed")
+    return Path(found.origin).parent.parent
 
 
 def libdarknet():

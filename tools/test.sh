@@ -5,5 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_venv.sh"
 
 # an exact torch, so that a build for the CPU alone, which is smaller, is taken where one is at hand
-venv_with .venv "${PYTHON:-python3}" --editable '.[opencv,eval,onnx,dev]' 'torch==2.13.0; python_version>="3.10"'
+venv_with .venv "${PYTHON:-python3}" --editable '.[opencv,eval,onnx,rtx,dev]' 'torch==2.13.0; python_version>="3.10"'
+# types alone; what it asks for beside them is TensorRT itself
+venv_with .venv "${PYTHON:-python3}" --no-deps 'tensorrt-stubs==10.13.0.35.1; python_version>="3.10"'
 exec .venv/bin/python -m pytest -q "$@"
