@@ -36,6 +36,8 @@ def _cv2(name: str) -> Dict[str, Any]:
 def _tensorrt(name: str) -> Dict[str, Any]:
     """Abilities by what the module has, since version numbers say too little."""
     trt = importlib.import_module(name)
+    if not hasattr(trt, "Builder"):
+        return {"absent": "not installed, only a folder of that name, such as its type stubs make"}
     flags = dir(getattr(trt, "BuilderFlag", object))
     abilities = {
         "FP16 flag": "FP16" in flags,

@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,13 @@ Finding = NamedTuple(
     ],
 )
 
+_CHIPS = {  # by the board's device tree
+    "tegra210": "Jetson Nano or TX1",
+    "tegra186": "Jetson TX2",
+    "tegra194": "Jetson Xavier",
+    "tegra234": "Jetson Orin",
+    "tegra264": "Jetson Thor",
+}
 _OPENCV = 'pip install "opencv-python>=4.1,<5" (on a Jetson: apt-get install python3-opencv)'
 _SYSTEM_OPENCV = "use the OpenCV of the system: apt-get install python3-opencv, and no opencv-python by pip"
 _CURES = {
@@ -40,8 +48,8 @@ _CURES = {
     "libdarknet": "apt-get install darknet, or set DARKPRUNE_LIBDARKNET to the path of libdarknet.so",
     "cuda": "install NVIDIA's driver; without a GPU nothing is amiss",
     "tensorrt": "comes with JetPack, or with NVIDIA's TensorRT",
-    "tensorrt_rtx": "pip install tensorrt_rtx",
-    "pycuda": 'pip install pycuda (on JetPack 4.6: "pycuda<2021.1")',
+    "tensorrt_rtx": "pip install tensorrt_rtx_cu12_libs tensorrt_rtx_cu12_bindings (x86-64; needs no GPU to build)",
+    "pycuda": 'pip install pycuda (on JetPack 4.6: "pycuda<2021.1"); needs the CUDA toolkit',
     "onnx": "pip install onnx",
     "onnxruntime": "pip install onnxruntime",
     "faster_coco_eval": "pip install faster-coco-eval",
@@ -66,7 +74,9 @@ def findings(timeout: float = TIMEOUT) -> List[Finding]:
         + _int8(facts["cuda"])
         + [_library("TensorRT", "tensorrt", facts, _of_tensorrt)]
         + [_library("TensorRT-RTX", "tensorrt_rtx", facts, _of_tensorrt)]
-        + [_library(name, name, facts, _of_version) for name in ("pycuda", "onnx")]
+        + [_pycuda(facts), _engines(facts), _runner_tensorrt(facts)]
+        + jetson()
+        + [_library("onnx", "onnx", facts, _of_version)]
         + [_library("COCO metrics", "faster_coco_eval", facts, _of_version)]
         + cameras()
         + [_meter()]
@@ -174,6 +184,39 @@ def _of_tensorrt(facts: Dict[str, Any]) -> Tuple:
     return OK, "{}: {}".format(facts["version"], ", ".join(facts["abilities"]) or "no ability that we know"), None
 
 
+def _pycuda(facts: Dict[str, Dict[str, Any]]) -> Finding:
+    """pycuda, which fails wherever there is no device: that does not mean that it is broken."""
+    mine = facts["pycuda"]
+    if "error" in mine and not facts["cuda"].get("devices"):
+        text = "finds no CUDA device ({})".format(mine["error"])
+        return Finding("pycuda", ABSENT, text, "nothing is amiss without a GPU", mine)
+    return _library("pycuda", "pycuda", facts, _of_version)
+
+
+def _engines(facts: Dict[str, Dict[str, Any]]) -> Finding:
+    """What `darkprune build` makes engines with."""
+    title, made = "building engines", facts["tensorrt"]
+    if "version" in made:
+        text = "with TensorRT {}, for this device".format(made["version"])
+        return Finding(title, OK, text, None, {"with": "tensorrt"})
+    made = facts["tensorrt_rtx"]
+    if "version" in made:
+        text = "with TensorRT-RTX {}, for RTX GPUs".format(made["version"])
+        return Finding(title, OK, text, None, {"with": "tensorrt_rtx"})
+    return Finding(title, ABSENT, "neither TensorRT nor TensorRT-RTX works here", _CURES["tensorrt_rtx"], {})
+
+
+def _runner_tensorrt(facts: Dict[str, Dict[str, Any]]) -> Finding:
+    """Whether engines run here."""
+    missing = [] if any("version" in facts[name] for name in ("tensorrt", "tensorrt_rtx")) else ["TensorRT"]
+    missing += [] if "version" in facts["pycuda"] else ["pycuda"]
+    missing += [] if facts["cuda"].get("devices") else ["a CUDA device"]
+    if not missing:
+        return Finding("runner tensorrt", OK, "runs engines that were built for this device", None, {})
+    cure = "engines can be built here, but run only on a machine with a GPU; see the lines above"
+    return Finding("runner tensorrt", ABSENT, "needs " + " and ".join(missing), cure, {})
+
+
 def _of_onnxruntime(facts: Dict[str, Any]) -> Tuple:
     return OK, "{}: {}".format(facts["version"], ", ".join(facts["providers"])), None
 
@@ -183,12 +226,30 @@ def _of_onnxruntime(facts: Dict[str, Any]) -> Tuple:
 
 def _program() -> Finding:
     text = "{}, Python {}, {} {}".format(__version__, platform.python_version(), platform.system(), platform.machine())
-    try:
-        with open("/proc/device-tree/model", "rb") as stream:
-            text += ", " + stream.read(200).rstrip(b"\0").decode("utf-8", "replace")
-    except OSError:
-        pass  # not a board
+    model = _read("/proc/device-tree/model").rstrip(b"\0").decode("utf-8", "replace")
+    text += ", " + model if model else ""  # of a board
     return Finding("darkprune", OK, text, None, {"version": __version__, "python": platform.python_version()})
+
+
+def jetson(tree: str = "/proc/device-tree", release: str = "/etc/nv_tegra_release") -> List[Finding]:
+    """The board's name, chip and version of L4T; nothing where this is no Jetson."""
+    chips = [chip for chip in _CHIPS if b"nvidia," + chip.encode() in _read(os.path.join(tree, "compatible"))]
+    if not chips:
+        return []
+    model = _read(os.path.join(tree, "model")).rstrip(b"\0").decode("utf-8", "replace")
+    words = re.search(rb"R(\d+) \(release\), REVISION: ([\d.]+)", _read(release))
+    linux = "L4T R{}.{}".format(*(word.decode() for word in words.groups())) if words else "L4T of unknown version"
+    text = "{}: {} ({}), {}".format(_CHIPS[chips[0]], model, chips[0], linux)
+    return [Finding("Jetson", OK, text, None, {"chip": chips[0], "model": model, "l4t": linux})]
+
+
+def _read(path: str) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(1000)
+    except OSError:
+        return b""
 
 
 def _numpy() -> Finding:

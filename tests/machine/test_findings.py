@@ -83,6 +83,7 @@ def test_the_opencv_of_this_machine(capsys):
 
 TENSORRT_8 = """
 __version__ = "8.2.1.8"
+class Builder: pass
 class BuilderFlag: FP16 = 0; INT8 = 1
 class ITensor:
     def set_dynamic_range(self): pass
@@ -92,6 +93,7 @@ class IExecutionContext: pass
 """
 TENSORRT_RTX = """
 __version__ = "1.7"
+class Builder: pass
 class BuilderFlag: DEBUG = 0
 class ITensor: pass
 class INetworkDefinition:
@@ -110,6 +112,20 @@ def test_abilities_of_tensorrt_are_asked_not_guessed_from_its_version(library):
     found = ask("tensorrt_rtx")
     assert found["abilities"] == ["INT8 by Q/DQ", "tensors by name", "builds for other GPUs"]
     assert findings._of_tensorrt(found) == (OK, "1.7: INT8 by Q/DQ, tensors by name, builds for other GPUs", None)
+
+
+def test_type_stubs_are_no_tensorrt(monkeypatch):
+    """Beside them `import tensorrt` gives an empty module."""
+    monkeypatch.setenv("PYTHONPATH", str(need.tensorrt_stubs()))
+    expected = "not installed, only a folder of that name, such as its type stubs make"
+    assert ask("tensorrt") == {"absent": expected}
+
+
+def test_the_tensorrt_rtx_of_this_machine():
+    trt = need.tensorrt_rtx()
+    found = ask(trt.__name__)
+    assert found["version"] == trt.__version__
+    assert found["abilities"] == ["INT8 by Q/DQ", "tensors by name", "builds for other GPUs"]
 
 
 @pytest.mark.parametrize(
@@ -196,6 +212,54 @@ def test_cameras(tmp_path, monkeypatch):
     ]
     assert found[1].cure == "sudo usermod -aG video $USER, then log in again"
     assert [f.text for f in findings.cameras(str(tmp_path / "none*"))] == ["none"]
+
+
+COMPATIBLE = b"nvidia,p2597-0000+p3310-1000\0nvidia,quill\0nvidia,tegra186\0"
+RELEASE = "# R32 (release), REVISION: 7.4, GCID: 33514132, BOARD: t186ref, EABI: aarch64, DATE: Fri Jun 9 04:25:08 UTC"
+
+
+def test_a_jetson(tmp_path):
+    tree, release = str(tmp_path), str(tmp_path / "nv_tegra_release")
+    assert findings.jetson(tree, release) == []
+    (tmp_path / "compatible").write_bytes(b"brcm,bcm2711\0")
+    assert findings.jetson(tree, release) == []
+    (tmp_path / "compatible").write_bytes(COMPATIBLE)
+    (tmp_path / "model").write_bytes(b"quill\0")
+    (found,) = findings.jetson(tree, release)
+    assert found.text == "Jetson TX2: quill (tegra186), L4T of unknown version"
+    (tmp_path / "nv_tegra_release").write_text(RELEASE)
+    (found,) = findings.jetson(tree, release)
+    assert found[:3] == ("Jetson", OK, "Jetson TX2: quill (tegra186), L4T R32.7.4")
+    assert found.facts == {"chip": "tegra186", "model": "quill", "l4t": "L4T R32.7.4"}
+
+
+NOTHING = {"absent": "not installed"}
+DEVICE = {"version": "10.2", "devices": [{"name": "NVIDIA Tegra X2", "capability": [6, 2]}]}
+
+
+def test_pycuda_without_a_device_is_not_broken():
+    failed = {"error": "LogicError: cuInit failed: no CUDA-capable device is detected"}
+    found = findings._pycuda({"pycuda": failed, "cuda": NOTHING})
+    assert (found.state, found.text) == (ABSENT, "finds no CUDA device ({})".format(failed["error"]))
+    found = findings._pycuda({"pycuda": failed, "cuda": DEVICE})
+    assert (found.state, found.text) == (BROKEN, failed["error"])
+    assert findings._pycuda({"pycuda": {"version": "2020.1"}, "cuda": DEVICE}).text == "2020.1"
+
+
+def test_engines():
+    facts = {name: NOTHING for name in ("tensorrt", "tensorrt_rtx", "pycuda", "cuda")}
+    assert findings._engines(facts)[:3] == (
+        "building engines",
+        ABSENT,
+        "neither TensorRT nor TensorRT-RTX works here",
+    )
+    assert findings._runner_tensorrt(facts)[1:3] == (ABSENT, "needs TensorRT and pycuda and a CUDA device")
+    facts.update(tensorrt_rtx={"version": "1.7.1"}, cuda=DEVICE)
+    assert findings._engines(facts)[1:3] == (OK, "with TensorRT-RTX 1.7.1, for RTX GPUs")
+    assert findings._runner_tensorrt(facts)[1:3] == (ABSENT, "needs pycuda")
+    facts.update(tensorrt={"version": "8.2.1.8"}, pycuda={"version": "2020.1"})
+    assert findings._engines(facts)[1:3] == (OK, "with TensorRT 8.2.1.8, for this device")
+    assert findings._runner_tensorrt(facts)[:2] == ("runner tensorrt", OK)
 
 
 def test_meter(monkeypatch):
