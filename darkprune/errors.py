@@ -84,6 +84,10 @@ class CalibrationError(DarkpruneError):
     """Ranges are malformed, or were measured for another pair, or cannot be measured."""
 
 
+class EngineError(DarkpruneError):
+    """An engine cannot be built, read or run."""
+
+
 class OutputError(DarkpruneError):
     """A file cannot be written where it was asked for."""
 

@@ -1,0 +1,402 @@
+"""Layers of a TensorRT network in the making: names, types, ranges, and the arrays that they hold.
+
+Every layer is named after the Darknet layer that it is of, and the tensor that it makes after it. The network's types
+follow engine/precision.py. Nothing here knows Darknet's layers.
+"""
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from darkprune.backends.tensorrt_api import BOOL, FP16, FP32, INT8, INT32, Api
+from darkprune.backends.tensorrt_tensor import (
+    LARGEST,
+    TensorrtTensor,
+    activation_bound,
+    convolution_bound,
+    elementwise_bound,
+    unary_bound,
+)
+from darkprune.engine.precision import Precision
+from darkprune.errors import EngineError
+
+if TYPE_CHECKING:
+    import tensorrt
+
+Batch = Union[int, Tuple[int, int]]
+_HALF = 65504.0  # the largest float16
+_NUMPY = {FP32: np.float32, FP16: np.float16, INT8: np.int8, INT32: np.int32}
+
+
+class Nodes(object):
+    """Adds layers to `network`.
+
+    Args:
+        api: the Api. network: an empty INetworkDefinition. precision: the Precision.
+        batch: images at once, or the smallest and the largest number of them.
+        names: what the layers and tensors of a Darknet layer are called after, by its number.
+
+    Attributes:
+        layer: the number of the Darknet layer that is being lowered; None outside of any.
+        keep: arrays that must outlive the build: TensorRT reads them then.
+        made: the layers of the network by the number of the Darknet layer; those of none under None.
+        ranges: amax by the name of the tensor, where tensors need one.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        network: "tensorrt.INetworkDefinition",
+        precision: Precision,
+        batch: Batch = 1,
+        names: Optional[Dict[int, str]] = None,
+    ) -> None:
+        self.api, self.network, self.precision, self.names = api, network, precision, names or {}
+        self.batch = batch if isinstance(batch, int) else -1
+        self.layer: Optional[int] = None
+        self.keep: List[np.ndarray] = []
+        self.made: Dict[Optional[int], List[Any]] = {}
+        self.ranges: Dict[str, float] = {}
+        self.ranged = not api.strong and precision.name == INT8
+        self._fp32 = False
+        self._counts: Dict[str, int] = {}
+        self._makers: Dict[str, Any] = {}  # ILayer by the name of its output
+
+    # What all layers are made with.
+
+    @property
+    def real(self) -> str:
+        """The type of the floats of the layer being lowered."""
+        return FP32 if self._fp32 or not self.api.strong else self.precision.real(self.layer)
+
+    @contextmanager
+    def in_fp32(self) -> Iterator[None]:
+        """What is added meanwhile computes in fp32, whatever the layer does."""
+        before, self._fp32 = self._fp32, True
+        try:
+            yield
+        finally:
+            self._fp32 = before
+
+    def label(self, suffix: str) -> str:
+        """A name for something of the layer being lowered."""
+        base = self.names.get(-1 if self.layer is None else self.layer, "net")
+        return self._unique("{}_{}".format(base, suffix))
+
+    def _unique(self, name: str) -> str:
+        self._counts[name] = count = self._counts.get(name, 0) + 1
+        return name if count == 1 else self._unique("{}_{}".format(name, count))
+
+    def _added(
+        self, layer: Any, suffix: str, bound: float = 0.0, shape: Optional[Sequence[int]] = None, kind: str = ""
+    ) -> TensorrtTensor:
+        """The output of a new layer.
+
+        Args:
+            bound: of its absolute values. shape: [c, h, w] that it must have behind the images, where that is known.
+            kind: the tensor's type, if not `real`.
+        """
+        name, kind = self.label(suffix), kind or self.real
+        layer = self.api.required(layer, "add " + name)
+        layer.name = name
+        tensor = layer.get_output(0)
+        tensor.name = name
+        self._makers[name] = layer
+        self.made.setdefault(self.layer, []).append(layer)
+        self._set_precision(layer, kind)
+        found = TensorrtTensor(self._shape(tensor, name, shape), kind, tensor)
+        self.set_range(found, bound)
+        return found
+
+    def _shape(self, tensor: Any, name: str, shape: Optional[Sequence[int]]) -> Tuple[int, ...]:
+        """The shape as TensorRT has it. Raises EngineError where it has none, or not the one that we come to."""
+        try:
+            found = tuple(tensor.shape)
+        except (RuntimeError, ValueError):  # what it says of a layer that cannot be
+            found = tuple(self.api.required(None, "find the shape of " + name))
+        wanted = found if shape is None else (self.batch,) + tuple(shape)
+        if found != tuple(wanted):
+            cause = "{} makes {} of shape {}, and darkprune {}".format(self.api.title, name, found, tuple(wanted))
+            raise EngineError(cause, hint="report this with the cfg")
+        return found
+
+    def _set_precision(self, layer: Any, kind: str) -> None:
+        """In a network that follows flags: the type of a float layer of fp16 and int8 nets."""
+        if self.api.strong or kind != FP32 or not self.precision.flags(self.api):
+            return
+        wanted = FP32 if self._fp32 else self.precision.of(self.layer)
+        if wanted != INT8 and layer.type != self.api.trt.LayerType.CONSTANT:
+            layer.precision = self.api.dtype(wanted)
+            if wanted == FP32:
+                layer.set_output_type(0, self.api.dtype(FP32))
+
+    def set_range(self, x: TensorrtTensor, amax: float) -> None:
+        """Makes -amax..amax the range of a tensor of an int8 net without types; 0 stands for one of only zeros."""
+        if not self.ranged or x.kind in (BOOL, INT32):
+            return
+        amax = min(float(amax), LARGEST) if amax > 0 else 127.0  # of step 1, as Quantization has it
+        if not np.isfinite(amax):
+            raise EngineError("the range of {} is not finite".format(x.handle.name), hint="calibrate again")
+        if x.handle.set_dynamic_range(-amax, amax) is False:
+            self.api.required(None, "set the range of " + x.handle.name)
+        self.ranges[x.handle.name] = amax
+        x.bounded(amax)
+
+    def rename(self, x: TensorrtTensor, name: str) -> None:
+        """Gives a tensor and the layer that makes it another name."""
+        old, new = x.handle.name, self._unique(name)
+        x.handle.name = new
+        if old in self._makers:
+            maker = self._makers[new] = self._makers.pop(old)
+            maker.name = new
+        if old in self.ranges:
+            self.ranges[new] = self.ranges.pop(old)
+
+    def makes(self, x: TensorrtTensor) -> bool:
+        """Whether a layer of the Darknet layer being lowered makes it."""
+        maker = self._makers.get(x.handle.name)
+        return maker is not None and any(maker is one for one in self.made.get(self.layer, []))
+
+    def mark(self, x: TensorrtTensor, name: str) -> str:
+        """Makes a tensor an output of the network, of that name. An input, or an output of another name, is copied."""
+        if x.handle.name != name:
+            if x.handle.is_network_input or x.handle.is_network_output or x.handle.name in self.names.values():
+                x = self.copy(x, "output")
+            if name in self._makers:
+                maker = self._makers[name].get_output(0)
+                self.rename(TensorrtTensor(maker.shape, handle=maker), name + "_inside")
+            self._counts[name] = 0
+            self.rename(x, name)
+        self.network.mark_output(x.handle)
+        return name
+
+    def tensors(self) -> Dict[str, Tuple[Tuple[int, ...], Optional[float]]]:
+        """(shape, amax or None) of all tensors by name. Raises EngineError where one lacks a range that it needs."""
+        found: Dict[str, Tuple[Tuple[int, ...], Optional[float]]] = {}
+        handles = [self.network.get_input(i) for i in range(self.network.num_inputs)]
+        for i in range(self.network.num_layers):
+            layer = self.network.get_layer(i)
+            handles += [layer.get_output(j) for j in range(layer.num_outputs)]
+        for handle in handles:
+            amax = self.ranges.get(handle.name)
+            if amax is None and self.ranged and handle.dtype in (self.api.dtype(FP32), self.api.dtype(FP16)):
+                raise EngineError("{} has no range".format(handle.name), hint="calibrate again, or use fp16")
+            found[handle.name] = (tuple(handle.shape), amax)
+        return found
+
+    # Inputs, constants, types.
+
+    def input(self, name: str, shape: Sequence[int]) -> TensorrtTensor:
+        """The network's input, fp32 [N, *shape]."""
+        full = (self.batch,) + tuple(shape)
+        handle = self.api.required(self.network.add_input(name, self.api.dtype(FP32), _dims(full)), "add an input")
+        self._counts[name] = 1
+        return TensorrtTensor(full, FP32, handle)
+
+    def weights(self, values: Any, kind: str = "") -> Any:
+        """Weights of the values, in the type of the layer. Raises EngineError where float16 cannot hold them."""
+        kind = kind or self.real
+        array = np.asarray(values)
+        if kind == FP16 or not self.api.strong and self.precision.half:
+            self._require_half(array)
+        array = np.asarray(array, _NUMPY[kind], order="C")
+        self.keep.append(array)
+        return self.api.trt.Weights(array)
+
+    def _require_half(self, array: np.ndarray) -> None:
+        finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+        largest = float(np.abs(finite).max()) if finite.size else 0.0
+        if largest > _HALF and self.layer is not None:
+            cause = "layer {} has weights of up to {:.3g}, and fp16 holds at most 65504".format(self.layer, largest)
+            raise EngineError(cause, hint="--keep-float {} computes that layer in fp32".format(self.layer))
+
+    def constant(self, values: Any, suffix: str, kind: str = "") -> TensorrtTensor:
+        """A tensor of the shape of `values`."""
+        array = np.asarray(values)
+        layer = self.network.add_constant(_dims(array.shape), self.weights(array, kind))
+        return self._added(layer, suffix, self._largest(array), kind=kind)
+
+    def _largest(self, array: np.ndarray) -> float:
+        return float(np.abs(array).max()) if self.ranged and array.size else 0.0
+
+    def cast(self, x: TensorrtTensor, kind: str) -> TensorrtTensor:
+        """The tensor in another type; itself in a network without types."""
+        if not self.api.strong or x.kind == kind:
+            return x
+        return self._added(self.network.add_cast(x.handle, self.api.dtype(kind)), kind, kind=kind)
+
+    def read(self, x: TensorrtTensor) -> Any:
+        """The ITensor of a float tensor as the layer being lowered reads it."""
+        return self.cast(x, self.real).handle
+
+    def copy(self, x: TensorrtTensor, suffix: str) -> TensorrtTensor:
+        """The same values as another tensor."""
+        return self._added(self.network.add_identity(x.handle), suffix, x.bound, kind=x.kind)
+
+    def repeated(self, x: TensorrtTensor, suffix: str) -> TensorrtTensor:
+        """A tensor [1, c, h, w] for as many images as the network is given."""
+        if self.batch == 1:
+            return x
+        shape = (self.batch,) + x.shape[1:]
+        layer = self.network.add_slice(x.handle, _dims([0] * 4), _dims([max(n, 0) for n in shape]), _dims([0, 1, 1, 1]))
+        layer = self.api.required(layer, "repeat a constant")
+        if self.batch < 0:
+            layer.set_input(2, self._with_images(self.network.get_input(0), x.shape[1:]))
+        return self._added(layer, suffix, x.bound, x.shape[1:], x.kind)
+
+    # Operations. `bound`, `shape`: as of `_added`.
+
+    def convolution(
+        self,
+        x: TensorrtTensor,
+        weight: Any,
+        bias: Optional[np.ndarray],
+        shape: Sequence[int],
+        suffix: str = "conv",
+        stride: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0, 0, 0),
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> TensorrtTensor:
+        """IConvolutionLayer. weight: [n, c / groups, kh, kw], an array or an fp32 tensor; padding: top, left, bottom,
+        right."""
+        handle, trt = self.read(x), self.api.trt
+        fixed = not isinstance(weight, TensorrtTensor)
+        kernel = self.weights(weight) if fixed else trt.Weights()
+        biases = trt.Weights() if bias is None else self.weights(np.reshape(bias, -1))
+        window = _dims(weight.shape[2:])
+        layer = self.network.add_convolution_nd(handle, int(weight.shape[0]), window, kernel, biases)
+        layer = self.api.required(layer, "add a convolution to " + self.names.get(self.layer or 0, "the net"))
+        layer.stride_nd, layer.dilation_nd, layer.num_groups = _dims(stride), _dims([dilation] * 2), groups
+        layer.pre_padding, layer.post_padding = _dims(padding[:2]), _dims(padding[2:])
+        if not fixed:
+            layer.set_input(1, weight.handle)
+        bound = convolution_bound(weight, bias, x.bound) if self.ranged else 0.0
+        return self._added(layer, suffix, bound, shape)
+
+    def activation(
+        self, x: TensorrtTensor, kind: str, alpha: Optional[float] = None, beta: Optional[float] = None
+    ) -> TensorrtTensor:
+        """IActivationLayer, by the name of its type."""
+        layer = self.network.add_activation(self.read(x), getattr(self.api.trt.ActivationType, kind))
+        layer = self.api.required(layer, "add an activation")
+        if alpha is not None:
+            layer.alpha = alpha
+        if beta is not None:
+            layer.beta = beta
+        bound = activation_bound(kind, x.bound, alpha or 0.0, beta or 0.0) if self.ranged else 0.0
+        return self._added(layer, kind.lower(), bound)
+
+    def elementwise(
+        self, operation: str, a: TensorrtTensor, b: TensorrtTensor, bound: Optional[float] = None, kind: str = ""
+    ) -> TensorrtTensor:
+        """IElementWiseLayer, by the name of its operation; sides of length 1 are repeated."""
+        which = getattr(self.api.trt.ElementWiseOperation, operation)
+        layer = self.network.add_elementwise(self.read(a), self.read(b), which)
+        if bound is None:
+            bound = elementwise_bound(operation, a.bound, b.bound) if self.ranged else 0.0
+        return self._added(layer, operation.lower(), bound, kind=kind)
+
+    def unary(self, operation: str, x: TensorrtTensor) -> TensorrtTensor:
+        """IUnaryLayer, by the name of its operation."""
+        layer = self.network.add_unary(self.read(x), getattr(self.api.trt.UnaryOperation, operation))
+        return self._added(layer, operation.lower(), unary_bound(operation, x.bound) if self.ranged else 0.0)
+
+    def select(self, condition: TensorrtTensor, yes: TensorrtTensor, no: TensorrtTensor) -> TensorrtTensor:
+        """ISelectLayer."""
+        layer = self.network.add_select(condition.handle, self.read(yes), self.read(no))
+        return self._added(layer, "select", max(yes.bound, no.bound))
+
+    def pool(
+        self,
+        x: TensorrtTensor,
+        kind: str,
+        size: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        shape: Sequence[int],
+    ) -> TensorrtTensor:
+        """IPoolingLayer, MAX or AVERAGE of the cells in range; padding: top, left, bottom, right."""
+        trt = self.api.trt
+        layer = self.network.add_pooling_nd(self.read(x), getattr(trt.PoolingType, kind), _dims(size))
+        layer = self.api.required(layer, "add a pooling")
+        layer.stride_nd, layer.padding_mode = _dims(stride), trt.PaddingMode.EXPLICIT_ROUND_DOWN
+        layer.pre_padding, layer.post_padding = _dims(padding[:2]), _dims(padding[2:])
+        if kind == "AVERAGE":
+            layer.average_count_excludes_padding = True
+        return self._added(layer, "maxpool" if kind == "MAX" else "avgpool", x.bound, shape)
+
+    def reduce(self, x: TensorrtTensor, operation: str, axis: int, keep: bool = True) -> TensorrtTensor:
+        """IReduceLayer over one axis."""
+        which = getattr(self.api.trt.ReduceOperation, operation)
+        layer = self.network.add_reduce(self.read(x), which, 1 << axis, keep)
+        return self._added(layer, operation.lower(), x.bound * (x.shape[axis] if operation == "SUM" else 1))
+
+    def softmax(self, x: TensorrtTensor, axis: int) -> TensorrtTensor:
+        """ISoftMaxLayer."""
+        layer = self.api.required(self.network.add_softmax(self.read(x)), "add a softmax")
+        layer.axes = 1 << axis
+        return self._added(layer, "softmax", 1.0)
+
+    def product(self, a: TensorrtTensor, b: TensorrtTensor) -> TensorrtTensor:
+        """IMatrixMultiplyLayer, of stacks of matrices."""
+        none = self.api.trt.MatrixOperation.NONE
+        layer = self.network.add_matrix_multiply(self.read(a), none, self.read(b), none)
+        return self._added(layer, "products", a.bound * b.bound * a.shape[-1])
+
+    def resize(self, x: TensorrtTensor, stride: int, shape: Sequence[int]) -> TensorrtTensor:
+        """IResizeLayer: each value stride x stride times."""
+        trt = self.api.trt
+        layer = self.api.required(self.network.add_resize(self.read(x)), "add a resize")
+        layer.resize_mode = self.api.interpolation.NEAREST
+        layer.coordinate_transformation = trt.ResizeCoordinateTransformation.ASYMMETRIC
+        layer.nearest_rounding = trt.ResizeRoundMode.FLOOR
+        layer.scales = [1.0, 1.0, float(stride), float(stride)]
+        return self._added(layer, "resized", x.bound, shape)
+
+    def concat(self, xs: Sequence[TensorrtTensor], axis: int = 1, suffix: str = "concat") -> TensorrtTensor:
+        """IConcatenationLayer."""
+        layer = self.api.required(self.network.add_concatenation([self.read(x) for x in xs]), "add a concatenation")
+        layer.axis = axis
+        return self._added(layer, suffix, max(x.bound for x in xs))
+
+    def shuffle(
+        self,
+        x: TensorrtTensor,
+        suffix: str,
+        reshape: Optional[Sequence[int]] = None,
+        order: Optional[Sequence[int]] = None,
+    ) -> TensorrtTensor:
+        """IShuffleLayer: a view of another shape (0: the length of that axis of x), then axes in another order."""
+        layer = self.api.required(self.network.add_shuffle(self.read(x)), "add a shuffle")
+        if reshape is not None:
+            layer.reshape_dims = _dims(reshape)
+        if order is not None:
+            layer.second_transpose = self.api.trt.Permutation(list(order))
+        return self._added(layer, suffix, x.bound)
+
+    def slice(self, x: TensorrtTensor, start: Sequence[int], size: Sequence[int], suffix: str) -> TensorrtTensor:
+        """ISliceLayer of maps: [c, h, w] from `start` on, of `size`, of each image."""
+        handle, begin, whole = self.read(x), [0] + list(start), [max(self.batch, 0)] + list(size)
+        layer = self.network.add_slice(handle, _dims(begin), _dims(whole), _dims([1] * 4))
+        layer = self.api.required(layer, "add a slice")
+        if self.batch < 0:
+            layer.set_input(2, self._with_images(handle, size))
+        return self._added(layer, suffix, x.bound, size)
+
+    def _with_images(self, handle: Any, size: Sequence[int]) -> Any:
+        """The shape tensor [N, *size], N as of the tensor."""
+        whole = self._added(self.network.add_shape(handle), "shape", kind=INT32).handle
+        if self.api.strong:  # where it is int64 from TensorRT 10 on
+            whole = self._added(self.network.add_cast(whole, self.api.dtype(INT32)), "shape", kind=INT32).handle
+        first = self._added(self.network.add_slice(whole, _dims([0]), _dims([1]), _dims([1])), "images", kind=INT32)
+        rest = self.constant(np.array(size, np.int32), "rest", INT32)
+        layer = self.api.required(self.network.add_concatenation([first.handle, rest.handle]), "add a concatenation")
+        layer.axis = 0
+        return self._added(layer, "size", kind=INT32).handle
+
+
+def _dims(values: Sequence[int]) -> Any:
+    """Lengths as TensorRT's Python API takes them; its type stubs name only its own class."""
+    return tuple(int(value) for value in values)
