@@ -119,7 +119,8 @@ class Api(object):
     @property
     def interpolation(self) -> Any:
         """The enumeration of ways to resize, whose name changed in 8.5."""
-        return getattr(self.trt, "InterpolationMode", None) or self.trt.ResizeMode
+        trt: Any = self.trt
+        return getattr(trt, "InterpolationMode", None) or trt.ResizeMode
 
 
 _LOADED: Dict[str, Api] = {}
