@@ -92,6 +92,10 @@ class OutputError(DarkpruneError):
     """A file cannot be written where it was asked for."""
 
 
+class SourceError(DarkpruneError):
+    """A video or camera cannot be opened or read, or stops before its end."""
+
+
 class VerifyError(DarkpruneError):
     """A comparison cannot be carried out (a comparison that fails is a result, not an error)."""
 

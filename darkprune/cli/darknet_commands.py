@@ -13,7 +13,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 from darkprune.cli.arguments import knows, one_of, split
 from darkprune.cli.common import warn, write
-from darkprune.cli.sniff import DATA, FOLDER, IMAGE, LIST, NAMES, by_content, by_name
+from darkprune.cli.sniff import DATA, FOLDER, IMAGE, LIST, NAMES, VIDEO, by_content, by_name
 from darkprune.data import image_list
 from darkprune.errors import Notice, UsageError, place
 
@@ -30,6 +30,7 @@ VERBS: Dict[str, Dict[str, _Verb]] = {
     "detector": {
         "test": _Verb("detect", ("--overwrite",), ()),
         "map": _Verb("eval", ("--ignore-problems",), ("--letter-box",)),
+        "demo": _Verb("detect", ("--overwrite",), ()),
         "calc_anchors": _Verb("calc-anchors", ("--overwrite", "--ignore-problems"), ()),
     },
     "classifier": {
@@ -42,7 +43,6 @@ _PICTURE = "predictions.jpg"  # what Darknet draws into, in the working director
 
 # What darkprune has in another form, or not.
 _INSTEAD = {
-    "demo": "darkprune reads images, no video; use: darkprune detector test DATA CFG WEIGHTS IMAGE...",
     "train": "train with Darknet: pruned pairs are trained further as they are",
     "valid": "use: darkprune eval CFG WEIGHTS --data DATA --coco-results FILE",
     "recall": "use: darkprune detector map DATA CFG WEIGHTS, which prints recall too",
@@ -67,6 +67,7 @@ def commands(argv: Sequence[str], parser: Callable[[str], argparse.ArgumentParse
     verb = _Verb(command, (), ())
     if command in VERBS:
         verb, rest = _verb(command, rest)
+        rest = _of_demo(rest) if argv[1] == "demo" else rest
     elif command not in _OF_IMAGES:
         return iter([list(argv)])
     made = parser(verb.command)
@@ -86,6 +87,23 @@ def _verb(family: str, rest: List[str]) -> Tuple[_Verb, List[str]]:
     if rest[0] in _INSTEAD and rest[0] not in verbs:
         raise UsageError("darkprune has no {} {}".format(family, rest[0]), hint=_INSTEAD[rest[0]])
     return verbs[one_of(rest[0], verbs, family + " command")], rest[1:]
+
+
+def _of_demo(words: List[str]) -> List[str]:
+    """The words of `detector demo` as `detect` has them: `-c N` is a camera, else there is a video, and a window."""
+    found, camera, rest = [], "0", list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "-c" and rest:
+            camera = rest.pop(0)
+        elif word == "-out_filename" and rest:
+            found.append("--output=" + rest.pop(0))
+        else:
+            found.append(word)
+    files = [word for word in found if not word.startswith("-")]
+    if not any((by_content(word) or by_name(word)) == VIDEO for word in files):
+        found.append("usb://" + camera)
+    return found + ([] if "-dont_show" in found else ["--display"])
 
 
 def _renamed(words: List[str], command: str) -> List[str]:
@@ -120,7 +138,7 @@ def _with_images(words: List[str], files: List[str], of_darknet: bool) -> Iterat
     lists = _lists(words, files, kinds) if words[0] in _OF_IMAGES else []
     kinds = [LIST if path in lists else kind for path, kind in zip(files, kinds)]
     models = [kind for kind in kinds if kind not in (DATA, NAMES)]
-    if words[0] not in _OF_IMAGES or len(models) > 2 or {IMAGE, LIST, FOLDER} & set(kinds):
+    if words[0] not in _OF_IMAGES or len(models) > 2 or {IMAGE, LIST, FOLDER, VIDEO} & set(kinds):
         one = kinds.count(IMAGE) == 1 and not {LIST, FOLDER} & set(kinds)
         words = words + _picture(words, of_darknet and one)
         if of_darknet:

@@ -1,5 +1,11 @@
 """Finds objects in images and prints them as Darknet does; draws them with -o.
 
+SOURCE may also be one video or camera: a file, usb://0 (usb://0?width=640&height=480&fps=30&format=mjpg), csi://0 on a
+Jetson (?flip=2 turns it), rtsp://..., or a GStreamer pipeline ("A ! B"). Of a camera the newest frame is taken, of a
+file every one. -o writes a video with boxes, --log and --json a line of JSON for each frame, --display opens a window
+(esc or q ends, f switches to the full screen). Ctrl-C or SIGTERM closes the camera and all files; that is exit status
+0 for a camera, which has no other end, and 130 for a file, which was not read to its end.
+
 Darknet's defaults: thresh 0.25, nms 0.45, the image stretched to the net's size.
 """
 
@@ -12,6 +18,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 
 from darkprune.backends.model import Model
+from darkprune.cli import detect_video
 from darkprune.cli.common import add_common, print_json, write
 from darkprune.cli.running import add_running, class_names, files_of, image_paths, open_model
 from darkprune.cli.sniff import IMAGE, by_name
@@ -29,7 +36,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    add_running(parser)
+    add_running(parser, videos=True)
     parser.add_argument(
         "--thresh", metavar="T", type=float, default=THRESHOLD, help="least confidence (default: %(default)s)"
     )
@@ -38,19 +45,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
     parser.add_argument(
-        "-o", "--output", metavar="DIR", help="draw into images of the same names there; for one image, also a file"
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="draw into images of the same names there; for one image, also a file; of a video, a video file",
     )
     parser.add_argument("--ext-output", action="store_true", help="print the boxes too")
     parser.add_argument("--out", metavar="FILE", help="write JSON in Darknet's shape")
     parser.add_argument("--save-labels", action="store_true", help="write label files where Darknet looks for them")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--dont-show", action="store_true", help="nothing is ever shown; for Darknet's users")
+    parser.add_argument("--dont-show", action="store_true", help="show nothing, as is the default; for Darknet's users")
+    detect_video.add_arguments(parser)
     add_common(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     check_thresholds(arguments.thresh, arguments.nms)
+    source = detect_video.source_of(arguments)
+    if source is not None:
+        return detect_video.run(arguments, source)
     paths = image_paths(arguments.images)
     outputs = _Outputs(arguments, paths)
     with closing(open_model(arguments)) as model:

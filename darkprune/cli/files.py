@@ -1,8 +1,8 @@
 """The files of a command line: given in any order, told apart by content, completed by those beside them.
 
 A command declares positional arguments as ever; the metavar says what is meant: CFG and WEIGHTS (a second pair: CFG2,
-WEIGHTS2; any number: PAIR), IMAGE (also a folder or list of images) and DATA. A file of another kind goes to the
-option of that name, if the command has one: --names, --data, --plan, --image.
+WEIGHTS2; any number: PAIR), IMAGE (also a folder or list of images), SOURCE (a video or camera too) and
+DATA. A file of another kind goes to the option of that name, if the command has one: --names, --data, --plan, --image.
 """
 
 import argparse
@@ -13,13 +13,14 @@ from collections import OrderedDict
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from darkprune.cli.arguments import canonical, long_options, split
-from darkprune.cli.sniff import CFG, DATA, FOLDER, IMAGE, LIST, NAMES, PLAN, WEIGHTS, by_content, by_name
+from darkprune.cli.sniff import CFG, DATA, FOLDER, IMAGE, LIST, NAMES, PLAN, VIDEO, WEIGHTS, by_content, by_name
 from darkprune.errors import UsageError, place
 
-PAIR = "pair"
-_CALLED = {NAMES: "list of names", DATA: ".data file", LIST: "list of images"}
-KINDS = {"CFG": CFG, "WEIGHTS": WEIGHTS, "PAIR": PAIR, "IMAGE": IMAGE, "DATA": DATA}
+PAIR, SOURCE = "pair", "source"
+_CALLED = {NAMES: "list of names", DATA: ".data file", LIST: "list of images", VIDEO: "video or camera"}
+KINDS = {"CFG": CFG, "WEIGHTS": WEIGHTS, "PAIR": PAIR, "IMAGE": IMAGE, "SOURCE": SOURCE, "DATA": DATA}
 _IMAGES = (IMAGE, LIST, FOLDER)
+_TAKES = {IMAGE: _IMAGES, SOURCE: _IMAGES + (VIDEO,)}  # slot -> kinds of files; of another slot, its own kind alone
 _OPTIONS = OrderedDict([(DATA, ["data"]), (NAMES, ["names"]), (PLAN, ["plan"])])
 _OPTIONS.update((kind, ["images", "image"]) for kind in _IMAGES)
 _BEST_FIRST = (".weights", "_best.weights", "_final.weights", "_last.weights")
@@ -106,7 +107,7 @@ class _Filled:
         self._companions(pairs)
         words = [word for pair in pairs for word in (pair.cfg, pair.weights) if word]
         for slot in self.slots:
-            if slot.kind in (IMAGE, DATA):
+            if slot.kind in (IMAGE, SOURCE, DATA):
                 mine = [file for file in others if _fits(file, slot.kind)]
                 mine = mine if slot.many else mine[:1]
                 if slot.required and not mine and others:
@@ -165,7 +166,7 @@ class _Filled:
     def _takes(self, kind: str) -> bool:
         kinds = [slot.kind for slot in self.slots]
         options = any(name in self.declared for name in _OPTIONS.get(kind, []))
-        return kind in (CFG, WEIGHTS, PAIR) or kind in kinds or options or (kind in _IMAGES and IMAGE in kinds)
+        return kind in (CFG, WEIGHTS, PAIR) or options or any(kind in _TAKES.get(slot, (slot,)) for slot in kinds)
 
     def _beside(self, candidates: List[str], what: str, of: str) -> str:
         for path in candidates:
@@ -202,7 +203,7 @@ class _Filled:
         for file in others:
             options = [self.declared[name] for name in _OPTIONS.get(str(file.kind), []) if name in self.declared]
             option = options[0] if options else None
-            taken = file.kind in kinds or (file.kind in _IMAGES and IMAGE in kinds)
+            taken = any(file.kind in _TAKES.get(slot, (slot,)) for slot in kinds)
             if option is None or taken or option in self.given:
                 left.append(file)
                 continue
@@ -221,10 +222,9 @@ class _Filled:
 
 
 def _fits(file: File, kind: str) -> bool:
-    """Whether a file may stand for IMAGE or DATA; an unknown format may be an image that its reader knows."""
-    if kind == IMAGE:
-        return file.kind in _IMAGES or (file.kind is None and os.path.exists(file.path))
-    return file.kind == kind
+    """Whether a file may stand in such a slot; an unknown format may be an image that its reader knows."""
+    unknown = kind in _TAKES and file.kind is None and os.path.exists(file.path)
+    return unknown or file.kind in _TAKES.get(kind, (kind,))
 
 
 def _in_order(files: List[File]) -> List[Pair]:

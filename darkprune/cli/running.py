@@ -22,11 +22,13 @@ _DARKNETS = ("coco.data", "imagenet1k.data")  # in the folder cfg, or beside the
 _LISTS = (".txt", ".list")
 
 
-def add_running(parser: argparse.ArgumentParser) -> None:
-    """CFG, WEIGHTS, IMAGE..., --names, --data, --runner, --width and --height."""
+def add_running(parser: argparse.ArgumentParser, videos: bool = False) -> None:
+    """CFG, WEIGHTS, IMAGE... (with `videos`: SOURCE...), --names, --data, --runner, --width and --height."""
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image, a folder, or a .txt list of images")
+    what = "an image, a folder, or a .txt list of images"
+    what += "; or a video file, usb://0, csi://0, rtsp://..., or a GStreamer pipeline" if videos else ""
+    parser.add_argument("images", metavar="SOURCE" if videos else "IMAGE", nargs="+", help=what)
     parser.add_argument("--names", metavar="FILE", help="names of the classes, one a line")
     parser.add_argument("--data", metavar="DATA", help="a .data file, which tells of the names")
     add_runner(parser)

@@ -6,9 +6,10 @@ from typing import Optional
 
 from darkprune.darknet.weights import parse_header
 from darkprune.errors import WeightsError
+from darkprune.video import source
 
 CFG, WEIGHTS, DATA, NAMES = "cfg", "weights", "data", "names"
-LIST, PLAN, IMAGE, FOLDER = "list", "plan", "image", "folder"
+LIST, PLAN, IMAGE, FOLDER, VIDEO = "list", "plan", "image", "folder", "video"
 
 _START = 4096  # bytes that are looked at
 _LATEST = 10000  # no header holds a version number beyond; other formats begin with larger ones
@@ -29,6 +30,8 @@ _ENDS = (
 
 def by_name(path: str) -> Optional[str]:
     """What the file should be by the end of its name."""
+    if source.is_named(path):
+        return VIDEO
     return next((kind for kind, end in _ENDS if end.search(path)), None)
 
 
@@ -46,6 +49,8 @@ def by_content(path: str) -> Optional[str]:
         return None
     if start.startswith(_IMAGES) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP"):
         return IMAGE
+    if source.is_video(path):
+        return VIDEO
     return _of_weights(start, size, path) if b"\0" in start else _of_text(start, path)
 
 

@@ -24,6 +24,15 @@ Detection = NamedTuple(
     ],
 )
 
+Times = NamedTuple(
+    "Times",
+    [
+        ("pre", float),  # seconds from images to what the net takes
+        ("infer", float),  # in the runner
+        ("post", float),  # from raw heads to objects
+    ],
+)
+
 
 class Detector(object):
     """Finds objects with an open Model.
@@ -34,7 +43,7 @@ class Detector(object):
         letterbox: keep the image's proportions; also where the cfg says letter_box=1.
 
     Attributes:
-        classes: how many. seconds: what the runner took for the last batch.
+        classes: how many. times: what the last batch took. seconds: of it, what the runner took.
 
     Raises UsageError for a threshold that is not in 0..1, and what `detection_heads` and `require_image_input` raise.
     """
@@ -48,21 +57,28 @@ class Detector(object):
         require_image_input(model.net)
         last = detection_heads(model.net)[-1]
         self._suppression = last.op.suppression(last)
-        self.seconds = 0.0
+        self.times = Times(0.0, 0.0, 0.0)
+
+    @property
+    def seconds(self) -> float:
+        return self.times.infer
 
     def detect(self, images: Sequence[np.ndarray]) -> List[List[Detection]]:
         """The objects in each image, uint8 [H, W, 3], RGB: one Detection for every class of a box whose confidence
         is above the threshold, the surest first."""
         if not images:
             return []
+        start = time.perf_counter()
         shape = self.model.net.input.shape
         prepared = [prepare(image, shape.w, shape.h, shape.c, self.letterbox) for image in images]
         batch = np.stack([image for image, _ in prepared])
-        start = time.perf_counter()
+        ready = time.perf_counter()
         outputs = self.model.raw_heads(batch)
-        self.seconds = time.perf_counter() - start
-        found = decode(self.model.net, outputs, self.threshold)
-        return [self._detections(candidates, fit) for candidates, (_, fit) in zip(found, prepared)]
+        done = time.perf_counter()
+        candidates = decode(self.model.net, outputs, self.threshold)
+        found = [self._detections(each, fit) for each, (_, fit) in zip(candidates, prepared)]
+        self.times = Times(ready - start, done - ready, time.perf_counter() - done)
+        return found
 
     def _detections(self, found: Candidates, fit: Fit) -> List[Detection]:
         scores = suppress(fit.relative(found.boxes), found.scores, self.nms, self._suppression)

@@ -40,6 +40,10 @@ class Meter:
         """Ends it; the joules drawn since `start`."""
         raise NotImplementedError("{}.stop".format(type(self).__name__))
 
+    def watts(self) -> Optional[float]:
+        """What is drawn now; None where that is not known yet. Raises OSError or ValueError as a driver fails."""
+        raise NotImplementedError("{}.watts".format(type(self).__name__))
+
 
 class PowerMeter(Meter):
     """Adds up the power of rails, looked at every INTERVAL, over time (trapezoids)."""
@@ -66,12 +70,15 @@ class PowerMeter(Meter):
         pairs = zip(self._seen, self._seen[1:])
         return sum((later - sooner) * (a + b) / 2 for (sooner, a), (later, b) in pairs)
 
+    def watts(self) -> Optional[float]:
+        return sum(rail.watts() for rail in self._rails)
+
     def _watch(self) -> None:
         while not self._stopped.wait(INTERVAL):
             self._look()
 
     def _look(self) -> None:
-        watts = sum(rail.watts() for rail in self._rails)
+        watts = self.watts() or 0.0
         self._seen.append((self._clock(), watts))
 
 
@@ -82,16 +89,23 @@ class EnergyMeter(Meter):
         super(EnergyMeter, self).__init__("RAPL", " + ".join(name for name, _, _ in counters))
         self._counters = [_Counter(path, span) for _, path, span in counters]
         self._before: List[int] = []
+        self._last: Optional[Tuple[float, List[int]]] = None  # when `watts` was asked, and what it read
 
     def start(self) -> None:
         self._before = [_number(counter.path) for counter in self._counters]
 
     def stop(self) -> float:
-        total = 0
-        for counter, before in zip(self._counters, self._before):
-            after = _number(counter.path)
-            total += after - before if after >= before else after + counter.range - before
-        return total * 1e-6
+        return self._joules(self._before, [_number(counter.path) for counter in self._counters])
+
+    def watts(self) -> Optional[float]:
+        """The mean since this was asked last; None the first time."""
+        now = time.perf_counter(), [_number(counter.path) for counter in self._counters]
+        before, self._last = self._last, now
+        return self._joules(before[1], now[1]) / (now[0] - before[0]) if before is not None else None
+
+    def _joules(self, before: List[int], after: List[int]) -> float:
+        sides = zip(self._counters, before, after)
+        return sum(b - a if b >= a else b + counter.range - a for counter, a, b in sides) * 1e-6
 
 
 def find_meter(root: str = "/") -> Tuple[Optional[Meter], str]:

@@ -240,17 +240,26 @@ def test_map_of_twelve_images_is_alexeyabs(tmp_path, monkeypatch, capsys):
     assert float(found.group(1)) == pytest.approx(0.035333, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("test.mp4 -ext_output", "--ext-output --display --overwrite -- {} test.mp4"),
+        ("-c 1 -dont_show", "--dont-show --overwrite -- {} usb://1"),
+        ("-out_filename res.avi -i 0", "--output=res.avi --display --overwrite -- {} usb://0"),
+    ],
+)
+def test_a_demo_is_detect_on_a_video_or_camera(words, expected, capsys):
+    files = "cfg/coco.data cfg/yolov4.cfg yolov4.weights"
+    found = list(commands(("detector demo {} {}".format(files, words)).split(), parser))
+    assert [" ".join(argv) for argv in found] == ["detect " + expected.format(files)]
+
+
 # ---- what cannot be done, and how it is said
 
 
 @pytest.mark.parametrize(
     "line, text",
     [
-        (
-            "detector demo cfg/coco.data cfg/yolov4.cfg yolov4.weights test.mp4 -ext_output",
-            "error: darkprune has no detector demo\n"
-            "hint: darkprune reads images, no video; use: darkprune detector test DATA CFG WEIGHTS IMAGE...\n",
-        ),
         (
             "detector valid cfg/coco.data cfg/yolov4.cfg yolov4.weights",
             "error: darkprune has no detector valid\n"
@@ -262,8 +271,8 @@ def test_map_of_twelve_images_is_alexeyabs(tmp_path, monkeypatch, capsys):
             "hint: train with Darknet: pruned pairs are trained further as they are\n",
         ),
         ("detector tset", "error: unknown detector command tset\nhint: did you mean test?\n"),
-        ("detector", "error: what shall detector do?\nhint: use test, map, calc_anchors\n"),
-        ("detector -thresh 1", "error: what shall detector do?\nhint: use test, map, calc_anchors\n"),
+        ("detector", "error: what shall detector do?\nhint: use test, map, demo, calc_anchors\n"),
+        ("detector -thresh 1", "error: what shall detector do?\nhint: use test, map, demo, calc_anchors\n"),
         ("detektor test", "error: unknown command detektor\nhint: did you mean detector?\n"),
         ("detector map obj.data -tresh 1", "error: unknown option -tresh\nhint: did you mean --thresh?\n"),
     ],
@@ -276,7 +285,7 @@ def test_errors(line, text, capsys):
 def test_no_image_at_all(darknet, stdin, capsys):
     _, err = output(TEST, capsys, status=2)
     assert "reading paths of images from stdin\n" in err
-    assert err.endswith("error: IMAGE is missing\nhint: use darkprune detect CFG WEIGHTS IMAGE\n")
+    assert err.endswith("error: SOURCE is missing\nhint: use darkprune detect CFG WEIGHTS SOURCE\n")
 
 
 BAD_LIST = (

@@ -1,0 +1,1 @@
+"""Videos and cameras: sources, GStreamer pipelines, capture, the loop through a detector, and what it shows."""

@@ -1,0 +1,70 @@
+"""A window that shows what is seen. Keys: esc or q ends, f switches to the full screen and back, h hides the help."""
+
+import os
+import sys
+from typing import Any
+
+from darkprune.detect.image_file import import_cv2
+from darkprune.errors import MissingDependency, UsageError
+from darkprune.video import overlay
+from darkprune.video.loop import Shot, Sink
+
+HELP = "ESC or Q: end   F: full screen   H: hide this"
+_HINT = 'pip install "opencv-python>=4.1,<5" in place of opencv-python-headless; on a Jetson, apt\'s OpenCV has them'
+_ESC = 27
+
+
+class Window(Sink):
+    """Shows every shot. Raises MissingDependency for an OpenCV without windows, UsageError without a screen."""
+
+    def __init__(self, title: str = "darkprune", width: int = 0, height: int = 0, full_screen: bool = False) -> None:
+        self._cv2 = import_cv2()
+        self._title, self._help, self._full = title, False, full_screen
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            hint = "on the board itself: export DISPLAY=:0; or leave --display out, and write with -o"
+            raise UsageError("there is no screen: DISPLAY is not set", hint=hint)
+        try:
+            self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL)
+            if width and height:
+                self._cv2.resizeWindow(title, width, height)
+            self._set_full(full_screen)
+        except self._cv2.error:
+            raise MissingDependency("this OpenCV cannot show windows", hint=_HINT) from None
+
+    def take(self, shot: Shot) -> bool:
+        cv2 = self._cv2
+        picture = cv2.cvtColor(shot.picture(), cv2.COLOR_RGB2BGR)
+        if self._help:
+            overlay.write_lines(picture, [""] * 4 + [HELP])
+        cv2.imshow(self._title, picture)
+        return self._obey(cv2.waitKey(1)) and not self._closed()
+
+    def close(self) -> None:
+        try:
+            self._cv2.destroyWindow(self._title)
+            self._cv2.waitKey(1)
+        except self._cv2.error:
+            pass  # its user closed it
+
+    def _obey(self, key: int) -> bool:
+        """Whether to go on after this key; -1 is none."""
+        if key == -1:
+            return True
+        letter = chr(key & 0xFF).lower()
+        if key & 0xFF == _ESC or letter == "q":
+            return False
+        if letter == "f":
+            self._set_full(not self._full)
+        if letter == "h":
+            self._help = not self._help
+        return True
+
+    def _closed(self) -> bool:
+        visible: Any = self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE)
+        return bool(visible < 1)
+
+    def _set_full(self, full: bool) -> None:
+        cv2 = self._cv2
+        state = cv2.WINDOW_FULLSCREEN if full else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, state)
+        self._full = full
