@@ -6,7 +6,14 @@ from typing import Any, Dict, Optional, Union
 
 import numpy as np
 
-from darkprune.backends.registry import INT8_RUNNERS, RUNNERS, open_int8_runner, open_runner, require_int8_runner
+from darkprune.backends.registry import (
+    INT8_RUNNERS,
+    RUNNERS,
+    open_int8_runner,
+    open_runner,
+    require_engine_runner,
+    require_int8_runner,
+)
 from darkprune.darknet.dialect import DEFAULT
 from darkprune.edit.resize import resize
 from darkprune.errors import UsageError
@@ -26,6 +33,8 @@ class Model(object):
         width, height: another input size than the cfg's; None keeps it.
         dialect: whose arithmetic a runner speaks that has several.
         int8: the Ranges of the pair's tensors, or the path of their file: it runs on 8-bit integers.
+        engine: the path of a TensorRT engine that was built from the pair at that size, for the runner tensorrt; None
+            builds one when it is entered.
 
     Attributes:
         net: the Net in the runner's dialect, of the size asked for. runner: the Runner.
@@ -33,7 +42,7 @@ class Model(object):
 
     Raises UsageError for an unknown runner or size, what `load` and `resize` raise, and what the runner raises when it
     is opened: MissingDependency where it is not installed, VerifyError where it refuses the pair; CalibrationError for
-    ranges that are not the pair's, at that size.
+    ranges that are not the pair's, at that size; EngineError where an engine is not the pair's, or there is no GPU.
     """
 
     def __init__(
@@ -45,14 +54,16 @@ class Model(object):
         height: Optional[int] = None,
         dialect: str = DEFAULT,
         int8: Union[None, str, Ranges] = None,
+        engine: Optional[str] = None,
     ) -> None:
         if runner not in RUNNERS + INT8_RUNNERS:
             raise UsageError("unknown runner {}".format(runner), hint="use " + ", ".join(RUNNERS))
+        require_engine_runner(runner, engine, int8 is not None)
         require_int8_runner(runner, int8 is not None)
         self._folder: Optional[Any] = None
         self.runner: Any = None
         if int8 is None:
-            self.runner = open_runner(runner, cfg, weights, dialect)
+            self.runner = open_runner(runner, cfg, weights, dialect, engine)
         net = load(cfg, weights, dialect if int8 is not None else self.runner.dialect)
         require_finite(net)
         self.net: Net = net if width is None and height is None else resize(net, width, height)
@@ -63,7 +74,7 @@ class Model(object):
             cfg = os.path.join(self._folder.name, os.path.basename(cfg))
             with open(cfg, "wb") as stream:
                 stream.write(cfg_bytes(self.net))
-            self.runner = open_runner(runner, cfg, weights, dialect)
+            self.runner = open_runner(runner, cfg, weights, dialect, engine)
         self.layers = heads(self.net)
 
     def raw_heads(self, batch: np.ndarray) -> Dict[int, np.ndarray]:

@@ -12,11 +12,12 @@ from collections import OrderedDict
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from darkprune.backends.clock import Clock
-from darkprune.backends.registry import INT8_RUNNERS, RUNNERS, require_int8_runner
+from darkprune.backends.registry import INT8_RUNNERS, OF_INTEGERS, RUNNERS, TENSORRT, require_int8_runner
 from darkprune.cli.arguments import one_of
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, table, warn, write
 from darkprune.edit.resize import resize
-from darkprune.errors import CalibrationError, MissingDependency, Notice, UsageError, place
+from darkprune.engine import report as reports
+from darkprune.errors import CalibrationError, EngineError, MissingDependency, Notice, UsageError, place
 from darkprune.evaluate.advice import Advice
 from darkprune.evaluate.bench import Comparison, Run
 from darkprune.evaluate.cost import Cost, cost
@@ -25,6 +26,7 @@ from darkprune.evaluate.latency import Measurement
 from darkprune.evaluate.variants import advise
 from darkprune.graph.build import load
 from darkprune.graph.key import pair_key
+from darkprune.graph.net import Net
 from darkprune.quant.ranges import Ranges
 
 ROUNDS = 5
@@ -39,6 +41,7 @@ Model = NamedTuple(
         ("cost", Cost),
         ("notices", List[Notice]),
         ("int8", Optional[str]),  # the ranges' file of a net on 8-bit integers, which is another one than the float net
+        ("engine", Optional[str]),  # the file of a TensorRT engine of it
     ],
 )
 
@@ -55,9 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--int8",
         metavar="RANGES",
         action="append",
-        help="time a pair also on 8-bit integers, with these ranges of its own; in {}".format(
-            " or ".join(INT8_RUNNERS)
-        ),
+        help="time a pair also on 8-bit integers, with these ranges of its own; in {}".format(OF_INTEGERS),
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="ENGINE",
+        action="append",
+        help="time a TensorRT engine of a pair; without it, one of float32 is built in each process",
     )
     parser.add_argument("--threads", metavar="N", type=int, help="threads of each runner (default: its own choice)")
     parser.add_argument("--width", metavar="W", type=int, help="width of the input")
@@ -75,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     runners = _runners(arguments.runners, bool(arguments.int8))
+    if arguments.engine and TENSORRT not in runners:
+        runners.append(TENSORRT)
     for name in ("threads", "repeats"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -95,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     advice = _advice(arguments, models, runs)
     if arguments.json:
         answer: Dict[str, Any] = {"runs": [_run_as_dict(models, made) for made in runs]}
-        answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in models if model.int8 is None]
+        answer["models"] = [dict(model.cost._asdict(), model=model.name) for model in _as_they_are(models)]
         answer.update(left_out=left_out, energy=energy, threads=arguments.threads, machine=machine())
         answer["advice"] = [dict(found.to_dict(), model=name) for name, found in advice]
         answer["warnings"] = notice_texts(notices)
@@ -148,19 +157,35 @@ def _models(arguments: argparse.Namespace) -> List[Model]:
         net = load(cfg, weights, arguments.dialect)
         if arguments.width is not None or arguments.height is not None:
             net = resize(net, arguments.width, arguments.height)
-        models.append(Model(name, cfg, weights, cost(net), net.notices, None))
+        models.append(Model(name, cfg, weights, cost(net), net.notices, None, None))
         for path, found in zip(arguments.int8 or [], ranges):
             if len(pairs) == 1 or found.pair == pair_key(net):
                 found.require(net)
                 models.append(models[-1]._replace(name=name + " int8", notices=[], int8=path))
-    used = [model.int8 for model in models]
+        models += _engines(arguments, models[-1]._replace(name=name, notices=[], int8=None), net, len(pairs) == 1)
+    used = [path for model in models for path in (model.int8, model.engine)]
     for path in arguments.int8 or []:
         if path not in used:
             cause = "the ranges are those of none of the pairs"
             raise CalibrationError(
                 cause, place(path), "calibrate one of them; every change of the weights needs new ranges"
             )
+    for path in arguments.engine or []:
+        if path not in used:
+            cause = "the engine is that of none of the pairs, as far as its report tells"
+            raise EngineError(cause, place(path), "build it from one of them, at this input size")
     return models
+
+
+def _engines(arguments: argparse.Namespace, model: Model, net: Net, alone: bool) -> List[Model]:
+    """The pair in each of its engines; where there is one pair, all are its own."""
+    found = []
+    for path in arguments.engine or []:
+        report = reports.read(path)
+        if alone or report is not None and report.fields["pair"] == pair_key(net):
+            name = "{} {}".format(model.name, os.path.splitext(os.path.basename(path))[0])
+            found.append(model._replace(name=name, engine=path))
+    return found
 
 
 def _names(paths: List[str]) -> List[str]:
@@ -184,11 +209,26 @@ def _measurements(
     clock = Clock(energy=True).as_dict()
     size = (arguments.width, arguments.height, arguments.threads)
     return [
-        ((number, runner), Measurement(model.cfg, model.weights, runner, *size, clock=clock, int8=model.int8))
+        (
+            (number, runner),
+            Measurement(model.cfg, model.weights, runner, *size, clock=clock, int8=model.int8, engine=model.engine),
+        )
         for runner in runners
         for number, model in enumerate(models)
-        if runner in (RUNNERS if model.int8 is None else INT8_RUNNERS)
+        if _runs(model, runner, bool(arguments.engine))
     ]
+
+
+def _runs(model: Model, runner: str, engines: bool) -> bool:
+    """Whether a runner is to run that form of a pair; where there are engines, TensorRT runs nothing else."""
+    if runner == TENSORRT and engines or model.engine is not None:
+        return runner == TENSORRT and model.engine is not None
+    return runner in (RUNNERS if model.int8 is None else INT8_RUNNERS)
+
+
+def _as_they_are(models: List[Model]) -> List[Model]:
+    """The pairs themselves, without their other forms."""
+    return [model for model in models if model.int8 is None and model.engine is None]
 
 
 def _run_as_dict(models: List[Model], made: Run) -> Dict[str, Any]:
@@ -199,7 +239,7 @@ def _run_as_dict(models: List[Model], made: Run) -> Dict[str, Any]:
 
 def _text(models: List[Model], runs: List[Run], threads: Optional[int], energy: bool) -> str:
     costs = [["model", "parameters", "MACs", "weights bytes", "BFLOPs"]]
-    for model in [model for model in models if model.int8 is None]:
+    for model in _as_they_are(models):
         counts = (model.cost.parameters, model.cost.macs, model.cost.weights_bytes)
         costs.append([model.name] + [grouped(count) for count in counts] + ["{:.3f}".format(model.cost.bflops)])
     times = [["runner", "model", "median ms", "min", "max", "FPS", "speed", "CPU ms"] + ["J/image"] * energy]

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from contextlib import closing
 from typing import Any, Dict, List
 
-from darkprune.backends.registry import RUNNERS
+from darkprune.backends.registry import RUNNERS, TENSORRT
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, warn, write
 from darkprune.cli.running import open_model
 from darkprune.darknet.pair import require_writable, write_file
@@ -32,6 +32,7 @@ from darkprune.quant.range_methods import ENTROPY, METHODS, Method
 from darkprune.quant.ranges import Ranges
 
 QUICK_ROUNDS = 2
+_RUNNERS = [name for name in RUNNERS if name != TENSORRT]  # which shows its outputs only
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,13 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=trt_cache.VERSION,
         help="of the TensorRT that is to read the cache (default: %(default)s)",
     )
-    parser.add_argument("--runner", choices=RUNNERS, help="what runs the net (default: the fastest that is installed)")
+    parser.add_argument("--runner", choices=_RUNNERS, help="what runs the net (default: the fastest that is installed)")
     parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
     parser.add_argument("--letter-box", action="store_true", help="keep the images' proportions")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT and FILE if they exist")
     parser.add_argument("--no-advice", action="store_true", help="do not measure whether INT8 pays where it may not")
-    parser.set_defaults(int8=None)  # what runs is float
+    parser.set_defaults(int8=None, engine=None)  # what runs is float
     add_common(parser)
 
 

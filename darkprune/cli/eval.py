@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import Any, Dict, List, Optional
 
 from darkprune.backends.model import Model
-from darkprune.backends.registry import require_int8_runner
+from darkprune.backends.registry import require_engine_runner, require_int8_runner
 from darkprune.cli.common import add_common, notice_texts, print_json, progress, warn, write
 from darkprune.cli.running import add_runner, open_model
 from darkprune.darknet.pair import require_writable, write_file
@@ -91,6 +91,7 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError("--{} {} is not from 0 to 1".format(name, value), hint="see darkprune eval --help")
     require_points(arguments.points)
     if arguments.runner is not None:
+        require_engine_runner(arguments.runner, arguments.engine, arguments.int8 is not None)
         require_int8_runner(arguments.runner, arguments.int8 is not None)
 
 
@@ -136,7 +137,7 @@ def _inputs(
     arguments: argparse.Namespace, data: DataFile, images: List[str], excused: List[Optional[str]]
 ) -> List[str]:
     found = [labels.find(image) for image in images] + excused
-    given = [arguments.cfg, arguments.weights] + ([arguments.int8] if arguments.int8 else [])
+    given = [path for path in (arguments.cfg, arguments.weights, arguments.int8, arguments.engine) if path]
     return given + data.files() + images + [path for path in found if path is not None]
 
 
@@ -158,7 +159,7 @@ def _batch(arguments: argparse.Namespace, model: Model) -> int:
 def _setting(arguments: argparse.Namespace, model: Model) -> Dict[str, Any]:
     shape = model.net.input.shape
     setting = {"runner": model.runner.name, "split": arguments.split, "width": shape.w, "height": shape.h}
-    return dict(setting, int8=arguments.int8)
+    return dict(setting, int8=arguments.int8, engine=arguments.engine)
 
 
 def _coco_lines(result: Evaluation) -> str:

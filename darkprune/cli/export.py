@@ -11,6 +11,9 @@ cy, w, h; M objects of all images) and `selected` [M, 3] (image, class, number o
 With --int8 most layers compute on 8-bit integers, which the graph says by pairs of QuantizeLinear and
 DequantizeLinear: uint8 between layers, int8 weights with a scale for each filter, as ONNX Runtime likes it on x86;
 with --target tensorrt int8 between layers too, symmetric, and nothing rounded between a layer and its activation.
+
+With --deepstream -o is a folder: a model that decodes its boxes, the settings of DeepStream's Gst-nvinfer for it, the
+labels, the source of the parser that nvinfer needs and, with --int8, a calibration table.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from darkprune.backends.channel_padding import Padded
 from darkprune.backends.onnx_file import compare
 from darkprune.backends.onnxruntime_ import ANY, import_onnx
+from darkprune.cli import export_deepstream as deepstream
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, warn, write
 from darkprune.cli.running import class_names
 from darkprune.darknet.pair import require_writable, write_file
@@ -32,6 +36,7 @@ from darkprune.graph.build import load
 from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net, heads
 from darkprune.machine.processor import saturation_notices
+from darkprune.quant import trt_cache
 from darkprune.quant.quantization import ONNXRUNTIME, SCHEMES, Quantization
 from darkprune.quant.ranges import Ranges
 
@@ -44,11 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="CFG")
     parser.add_argument("weights", metavar="WEIGHTS")
     parser.add_argument("-o", "--output", metavar="MODEL.onnx", required=True, help="the file to write")
+    parser.add_argument("--deepstream", action="store_true", help="write a folder that DeepStream's nvinfer takes")
     parser.add_argument("--batch", metavar="N|dynamic", default="1", help="images at once (default: %(default)s)")
     parser.add_argument("--decode", action="store_true", help="boxes and scores in place of raw heads")
     parser.add_argument("--nms", action="store_true", help="suppress overlapping boxes too, class by class (IoU)")
     for option, default, of in (("--thresh", THRESHOLD, "of the scores"), ("--nms-thresh", NMS, "of the IoU")):
-        parser.add_argument(option, type=float, metavar="T", help="with --nms, {} (default: {})".format(of, default))
+        explained = "with --nms or --deepstream, {} (default: {})".format(of, default)
+        parser.add_argument(option, type=float, metavar="T", help=explained)
     parser.add_argument(
         "--pad-channels",
         metavar="N",
@@ -66,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", metavar="FILE", help="names of the classes, one a line")
     parser.add_argument("--data", metavar="DATA", help="a .data file, which tells of the names")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    parser.add_argument(
+        "--cache-version",
+        metavar="V",
+        default=trt_cache.VERSION,
+        help="with --deepstream, the TensorRT that is to read the table (default: %(default)s)",
+    )
     add_common(parser)
 
 
@@ -74,12 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
     batch = _batch(arguments.batch)
     _check(arguments)
     inputs = [arguments.cfg, arguments.weights] + ([arguments.int8] if arguments.int8 is not None else [])
-    require_writable(arguments.output, inputs, arguments.overwrite)
+    if not arguments.deepstream:
+        require_writable(arguments.output, inputs, arguments.overwrite)
     import_onnx()
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
     require_finite(net)
     if arguments.width is not None or arguments.height is not None:
         net = resize(net, arguments.width, arguments.height)
+    if arguments.deepstream:
+        return deepstream.run(arguments, net, int(arguments.batch), inputs)
     ranges = None if arguments.int8 is None else Ranges.read(arguments.int8)
     names = _names(arguments, net, inputs)
     notices = [notice for notice in net.notices if notice.reader in (None, net.dialect.name)]
@@ -120,13 +136,15 @@ def _batch(text: str) -> Union[int, str]:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Raises UsageError for options that make no sense."""
+    if arguments.deepstream:
+        deepstream.check(arguments)
     if arguments.pad_channels not in PADDINGS:
         cause = "--pad-channels {} is no useful multiple".format(arguments.pad_channels)
         raise UsageError(cause, hint="use {} to {}".format(PADDINGS[0], PADDINGS[-1]))
     if arguments.target and arguments.int8 is None:
         raise UsageError("--target is for --int8", hint="give --int8 RANGES, or leave it out")
     for option in ("thresh", "nms_thresh"):
-        if getattr(arguments, option) is not None and not arguments.nms:
+        if getattr(arguments, option) is not None and not (arguments.nms or arguments.deepstream):
             raise UsageError("--{} is for --nms".format(option.replace("_", "-")), hint="give --nms, or leave it out")
 
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import Callable, List, Optional
 
 from darkprune.backends.model import Model
-from darkprune.backends.registry import INT8_RUNNERS, RUNNERS
+from darkprune.backends.registry import INT8_RUNNERS, OF_INTEGERS, RUNNERS, TENSORRT
 from darkprune.cli.common import warn, write
 from darkprune.cli.sniff import FOLDER, LIST, by_content
 from darkprune.darknet.values import strip
@@ -35,14 +35,15 @@ def add_running(parser: argparse.ArgumentParser, videos: bool = False) -> None:
 
 
 def add_runner(parser: argparse.ArgumentParser) -> None:
-    """--runner, --int8, --width and --height."""
+    """--runner, --int8, --engine, --width and --height."""
     choices = list(OrderedDict.fromkeys(RUNNERS + INT8_RUNNERS))
     parser.add_argument("--runner", choices=choices, help="what runs the net (default: the fastest that is installed)")
     parser.add_argument(
         "--int8",
         metavar="RANGES",
-        help="run on 8-bit integers with these ranges, of darkprune calibrate; in {}".format(" or ".join(INT8_RUNNERS)),
+        help="run on 8-bit integers with these ranges, of darkprune calibrate; in {}".format(OF_INTEGERS),
     )
+    parser.add_argument("--engine", metavar="ENGINE", help="run this TensorRT engine of the pair, of darkprune build")
     parser.add_argument("--width", metavar="W", type=int, help="another input width than the cfg's")
     parser.add_argument("--height", metavar="H", type=int, help="another input height")
 
@@ -55,6 +56,8 @@ def open_model(arguments: argparse.Namespace, require: Callable[[Model], None] =
     """
     if arguments.runner is not None:
         return _open(arguments, arguments.runner, require)
+    if arguments.engine is not None:
+        return _open(arguments, TENSORRT, require)
     if arguments.int8 is not None:
         return _open_int8(arguments, require)
     for name in FASTEST[:-1]:
@@ -75,12 +78,13 @@ def open_model(arguments: argparse.Namespace, require: Callable[[Model], None] =
 
 
 def _open_int8(arguments: argparse.Namespace, require: Callable[[Model], None]) -> Model:
-    """The pair on integers, in the first of INT8_RUNNERS that is installed."""
-    for name in INT8_RUNNERS:
+    """The pair on integers, in the first of INT8_RUNNERS on the CPU that is installed."""
+    on_cpu = [name for name in INT8_RUNNERS if name != TENSORRT]
+    for name in on_cpu:
         try:
             model = _open(arguments, name, require)
         except MissingDependency:
-            if name == INT8_RUNNERS[-1]:
+            if name == on_cpu[-1]:
                 raise
             continue
         write("runner: {}\n".format(name), sys.stderr)
@@ -90,9 +94,10 @@ def _open_int8(arguments: argparse.Namespace, require: Callable[[Model], None]) 
 
 def _open(arguments: argparse.Namespace, runner: str, require: Callable[[Model], None]) -> Model:
     size = (arguments.width, arguments.height)
-    model = Model(arguments.cfg, arguments.weights, runner, *size, arguments.dialect, arguments.int8)
+    model = Model(arguments.cfg, arguments.weights, runner, *size, arguments.dialect, arguments.int8, arguments.engine)
     try:
         model.__enter__()
+        warn(getattr(model.runner, "notices", []))
         require(model)
         return model
     except BaseException:

@@ -8,11 +8,11 @@ on the second pair alone. Exit status 1 when a check fails.
 
 import argparse
 from collections import OrderedDict
-from typing import Any, List, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from darkprune.backends.registry import RUNNERS, open_runner
+from darkprune.backends.registry import RUNNERS, TENSORRT, open_runner
 from darkprune.cli.common import add_common, print_json, progress, warn, write
 from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, WeightsError, place
 from darkprune.graph.build import load
@@ -38,12 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="comma list of {} (default: %(default)s)".format(", ".join(RUNNERS)),
     )
     parser.add_argument("--image", metavar="FILE", help="an image to run; without it, a seeded synthetic one")
+    parser.add_argument("--engine", metavar="ENGINE", help="a TensorRT engine of the last pair, to be run on it too")
     add_common(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     runners = list(OrderedDict.fromkeys(name.strip() for name in arguments.runners.split(",") if name.strip()))
+    if arguments.engine is not None and TENSORRT not in runners:
+        runners.append(TENSORRT)
     unknown = sorted(set(runners) - set(RUNNERS))
     if unknown or not runners:
         cause = "unknown runner {}".format(", ".join(unknown)) if unknown else "--runners names no runner"
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         net = pruned
     for name in runners:
         if name != "numpy":
-            checks += _reader(name, net, batch)
+            checks += _reader(name, net, batch, arguments.engine)
     ok = all(check.ok for check in checks)
     if arguments.json:
         missing = [{"runner": runner, "reason": why} for runner, why in not_judged]
@@ -84,10 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if ok else 1
 
 
-def _reader(name: str, net: Net, batch: np.ndarray) -> List[Check]:
+def _reader(name: str, net: Net, batch: np.ndarray, engine: Optional[str]) -> List[Check]:
     assert net.source is not None
     cfg, weights = net.document.path, net.source.path
-    runner: Any = open_runner(name, cfg, weights, net.dialect.name)
+    runner: Any = open_runner(name, cfg, weights, net.dialect.name, engine if name == TENSORRT else None)
     try:
         own = load(cfg, weights, runner.dialect)
         return compare_reader(own, runner, batch)

@@ -32,6 +32,7 @@ _Measurement = NamedTuple(
         ("threads", Optional[int]),  # None: as many as the runner takes
         ("clock", Dict[str, Any]),  # settings of a Clock
         ("int8", Optional[str]),  # the ranges' file of a net that runs on 8-bit integers
+        ("engine", Optional[str]),  # the file of a TensorRT engine that is run
     ],
 )
 Timing = NamedTuple(
@@ -59,13 +60,14 @@ class Measurement(_Measurement):
         threads: Optional[int],
         clock: Dict[str, Any],
         int8: Optional[str] = None,
+        engine: Optional[str] = None,
     ) -> "Measurement":
-        return super(Measurement, cls).__new__(cls, cfg, weights, runner, width, height, threads, clock, int8)
+        return super(Measurement, cls).__new__(cls, cfg, weights, runner, width, height, threads, clock, int8, engine)
 
     def in_process(self) -> Timing:
         """Measures in this process, whose environment already holds the number of threads."""
         clock = Clock.from_dict(self.clock)
-        model = Model(self.cfg, self.weights, self.runner, self.width, self.height, int8=self.int8)
+        model = Model(self.cfg, self.weights, self.runner, self.width, self.height, int8=self.int8, engine=self.engine)
         model.runner.fast = True
         if self.threads is not None:
             _set_threads(model.runner, self.threads)

@@ -131,7 +131,7 @@ def pruned_to_death(folder):
 @case(
     """\
 error: unknown runner tensorflow
-hint: use numpy, torch, onnxruntime, opencv, darknet
+hint: use numpy, torch, onnxruntime, opencv, darknet, tensorrt
 """
 )
 def runner_unknown(folder):
@@ -141,7 +141,7 @@ def runner_unknown(folder):
 @case(
     """\
 error: --runners names no runner
-hint: use numpy, torch, onnxruntime, opencv, darknet
+hint: use numpy, torch, onnxruntime, opencv, darknet, tensorrt
 """
 )
 def runner_none(folder):

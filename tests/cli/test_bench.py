@@ -106,7 +106,7 @@ def test_refusals(folder, capsys):
 
     assert refusal("--repeats", "0") == "error: --repeats 0 is too few\nhint: use 1 or more\n"
     assert refusal("--threads", "0") == "error: --threads 0 is too few\nhint: use 1 or more\n"
-    names = "numpy, torch, onnxruntime, opencv, darknet"
+    names = "numpy, torch, onnxruntime, opencv, darknet, tensorrt"
     assert refusal("--runners", ",") == "error: --runners names no runner\nhint: use {}\n".format(names)
     assert refusal("--runners", "openvc").startswith("error: unknown runner openvc\nhint: ")
     (folder / "small.weights").write_bytes(b"short")

@@ -177,7 +177,7 @@ def test_processors_without_vnni_are_told(tmp_path, monkeypatch):
 
 @case(
     "error: the runner numpy does not run nets on 8-bit integers\n"
-    "hint: use --runner onnxruntime or fakequant, or leave --int8 out\n"
+    "hint: use --runner onnxruntime, fakequant or tensorrt, or leave --int8 out\n"
 )
 def a_runner_of_floats(folder):
     return ["detect"] + PAIR + ["a.ppm", "--runner", "numpy"] + INT8
@@ -201,7 +201,7 @@ def no_ranges_to_time(folder):
 
 @case(
     "error: the runner torch does not run nets on 8-bit integers\n"
-    "hint: use --runner onnxruntime or fakequant, or leave --int8 out\n"
+    "hint: use --runner onnxruntime, fakequant or tensorrt, or leave --int8 out\n"
 )
 def a_runner_of_floats_in_eval(folder):
     return ["eval"] + PAIR + ["--data", "none.data", "--runner", "torch"] + INT8

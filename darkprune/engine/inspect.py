@@ -1,0 +1,67 @@
+"""What TensorRT made of each layer, asked of the finished engine where this machine can load it.
+
+The JSON of an engine inspector (TensorRT 8.2 and later, "Engine Inspector" in the developer guide) names each layer it
+runs after those of the network that were fused into it, and how each tensor lies in memory, "Format/Datatype".
+"""
+
+import json
+import re
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from darkprune.engine.targets import FP16, FP32, INT8
+
+_OURS = re.compile(r"\bL(\d{3,})_")  # what all our names begin with
+_TYPES = ((INT8, re.compile(r"int8", re.I)), (FP16, re.compile(r"fp16|half", re.I)), (FP32, re.compile(r"fp32|float")))
+_PRODUCTS = re.compile(r"conv|gemm|matrix", re.I)
+
+Inspection = NamedTuple(
+    "Inspection",
+    [
+        ("layers", Dict[int, str]),  # Darknet layer -> precision of what it reads in the engine
+        ("reason", Optional[str]),  # why nothing was inspected; None where it was
+    ],
+)
+
+
+def inspected(api: Any, plan: Any) -> Inspection:
+    """Loads a serialized engine and asks it; never raises for an engine that cannot be asked."""
+    trt = api.trt
+    if not hasattr(trt, "EngineInspector") or not hasattr(trt.ICudaEngine, "create_engine_inspector"):
+        return Inspection({}, "this TensorRT has no engine inspector")
+    engine = trt.Runtime(api.logger).deserialize_cuda_engine(plan)
+    inspector = engine.create_engine_inspector() if engine is not None else None
+    if inspector is None:
+        return Inspection({}, "the engine cannot be loaded here")
+    try:
+        layers = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))["Layers"]
+    except (KeyError, TypeError, ValueError):
+        return Inspection({}, "the engine inspector says nothing that we can read")
+    found = precisions(layers)
+    return Inspection(found, None if found else "the engine inspector tells no types")
+
+
+def precisions(layers: List[Any]) -> Dict[int, str]:
+    """Darknet layer -> int8, fp16 or fp32, from the "Layers" of an inspector's JSON.
+
+    A layer of the engine counts by the type of its first input; where a Darknet layer is in several, a convolution or
+    product counts, else the first.
+    """
+    found: Dict[int, str] = {}
+    products = set()
+    for layer in layers:
+        if not isinstance(layer, dict):
+            continue  # only a name: the engine was built without details
+        kind = _type_of(layer)
+        product = bool(_PRODUCTS.search(str(layer.get("LayerType", ""))))
+        for digits in _OURS.findall(str(layer.get("Name", ""))):
+            index = int(digits)
+            if kind is not None and (index not in found or product and index not in products):
+                found[index] = kind
+                products.update([index] if product else [])
+    return found
+
+
+def _type_of(layer: Dict[str, Any]) -> Optional[str]:
+    inputs = layer.get("Inputs") or []
+    text = str(inputs[0].get("Format/Datatype", "")) if inputs and isinstance(inputs[0], dict) else ""
+    return next((name for name, pattern in _TYPES if pattern.search(text)), None)
