@@ -100,7 +100,10 @@ class Api(object):
         raise EngineError("{} cannot {}: {}".format(self.title, what, said), hint=hint)
 
     def network(self, builder: "tensorrt.Builder") -> "tensorrt.INetworkDefinition":
-        """An empty network: with explicit batch, typed where `strong`. Raises EngineError."""
+        """An empty network: with explicit batch, typed where `strong`; the builder must outlive it.
+
+        Raises EngineError.
+        """
         known = self.trt.NetworkDefinitionCreationFlag
         wanted = "STRONGLY_TYPED" if self.strong else "EXPLICIT_BATCH"
         bits = 0

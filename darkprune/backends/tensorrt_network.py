@@ -6,6 +6,7 @@ import numpy as np
 
 from darkprune.backends.forward import forward
 from darkprune.backends.tensorrt_api import FP32, Api
+from darkprune.backends.tensorrt_int8 import RangedInt8Builder, TypedInt8Builder
 from darkprune.backends.tensorrt_nodes import Batch, Nodes
 from darkprune.backends.tensorrt_ops import TensorrtBuilder
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
@@ -14,7 +15,9 @@ from darkprune.engine.precision import Precision
 from darkprune.errors import EngineError, Unsupported
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net, heads
-from darkprune.quant.tensors import INPUT, before_name, output_name
+from darkprune.ops.activation_functions import effective
+from darkprune.quant.placement import Quantizing
+from darkprune.quant.tensors import INPUT, activation_of, before_name, output_name
 
 if TYPE_CHECKING:
     import tensorrt
@@ -88,9 +91,11 @@ class _Definition(object):
 
     def run(self) -> None:
         """Adds all layers, and marks the outputs."""
-        shape = self.net.input.shape
+        shape, quantization = self.net.input.shape, self.nodes.precision.quantization
         data = self.nodes.input(INPUT, (shape.c, shape.h, shape.w))
         wanted = heads(self.net)
+        if quantization is not None:
+            self.nodes.set_range(data, quantization.amax(INPUT) or 1.0)
         batch = self.outer.wrap(data)
         found = forward(self.net, self.outer, batch, wanted, self._named)
         for index in wanted:
@@ -100,14 +105,30 @@ class _Definition(object):
         """Names what the layer puts out, and what its activation reads; the shape must be the layer's."""
         y = self.outer.finish(layer, y)
         tensor = _inner(y)
-        if tensor is None:
-            return y
+        if tensor is None:  # integers; in a typed network they have a name already
+            tensor = y.integers.tensor
+            self._check(layer, tensor)
+            tensor = tensor if self.nodes.ranged else None
+        else:
+            self._check(layer, tensor)
         before = self.builder.before.pop(layer.index, None)
         for name, made in ((output_name(layer), tensor), (before_name(layer), before)):
             if made is not None and made.handle is not None and self.nodes.makes(made):
-                self.nodes.rename(made, name)
-        self._check(layer, tensor)
+                if not self.nodes.known(name):
+                    self.nodes.rename(made, name)
+                self._set_range(layer, name, made)
         return y
+
+    def _set_range(self, layer: Layer, name: str, x: TensorrtTensor) -> None:
+        """The measured range, where there is one. In front of a relu that of what the relu makes is enough."""
+        quantization = self.nodes.precision.quantization
+        if quantization is None or not self.nodes.ranged:
+            return
+        amax, activation = quantization.amax(name), effective(activation_of(layer), self.net.dialect.name)
+        if amax is None and activation.name == "relu":
+            amax = quantization.amax(output_name(layer))
+        if amax is not None:
+            self.nodes.set_range(x, amax)
 
     def _check(self, layer: Layer, tensor: TensorrtTensor) -> None:
         wanted = layer.shape
@@ -136,8 +157,12 @@ class _Definition(object):
 
 def _builders(nodes: Nodes, net: Net) -> Tuple[Any, TensorrtBuilder]:
     """(what the layers are lowered with, the builder within that adds layers)."""
-    builder = _Plain(nodes, net.dialect.name)
-    return builder, builder
+    if nodes.precision.quantization is None:
+        builder = _Plain(nodes, net.dialect.name)
+        return builder, builder
+    kind = TypedInt8Builder if nodes.api.strong else RangedInt8Builder
+    inner = kind(nodes, net.dialect.name)
+    return Quantizing(inner, nodes.precision.quantization), inner
 
 
 class _Plain(TensorrtBuilder):

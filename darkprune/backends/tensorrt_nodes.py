@@ -58,6 +58,7 @@ class Nodes(object):
         self.keep: List[np.ndarray] = []
         self.made: Dict[Optional[int], List[Any]] = {}
         self.ranges: Dict[str, float] = {}
+        self._fixed: Dict[str, float] = {}  # ranges that were measured
         self.ranged = not api.strong and precision.name == INT8
         self._fp32 = False
         self._counts: Dict[str, int] = {}
@@ -150,8 +151,13 @@ class Nodes(object):
         if old in self._makers:
             maker = self._makers[new] = self._makers.pop(old)
             maker.name = new
-        if old in self.ranges:
-            self.ranges[new] = self.ranges.pop(old)
+        for values in (self.ranges, self._fixed):
+            if old in values:
+                values[new] = values.pop(old)
+
+    def known(self, name: str) -> bool:
+        """Whether a tensor has that name."""
+        return name in self._makers
 
     def makes(self, x: TensorrtTensor) -> bool:
         """Whether a layer of the Darknet layer being lowered makes it."""
@@ -225,6 +231,28 @@ class Nodes(object):
         if not self.api.strong or x.kind == kind:
             return x
         return self._added(self.network.add_cast(x.handle, self.api.dtype(kind)), kind, kind=kind)
+
+    def quantize(self, x: TensorrtTensor, scale: TensorrtTensor) -> TensorrtTensor:
+        """IQuantizeLayer of a typed network, one scale for all."""
+        known, kind = self.network, self.api.dtype(INT8)
+        return self._added(known.add_quantize(self.cast(x, FP32).handle, scale.handle, kind), "quantized", kind=INT8)
+
+    def dequantize(self, x: TensorrtTensor, scale: TensorrtTensor, axis: Optional[int] = None) -> TensorrtTensor:
+        """IDequantizeLayer of a typed network; with `axis` a scale for each place along it."""
+        layer = self.network.add_dequantize(x.handle, scale.handle, self.api.dtype(FP32))
+        layer = self.api.required(layer, "add a dequantization")
+        if axis is not None:
+            layer.axis = axis
+        return self._added(layer, "dequantized", kind=FP32)
+
+    def ranged_as(self, x: TensorrtTensor, amax: float) -> TensorrtTensor:
+        """The tensor with that range; a copy where it has another one that was measured."""
+        fixed = self._fixed.get(x.handle.name)
+        if fixed is not None and abs(fixed - amax) > 1e-6 * amax:
+            x = self.copy(x, "copy")
+        self.set_range(x, amax)
+        self._fixed[x.handle.name] = amax
+        return x
 
     def read(self, x: TensorrtTensor) -> Any:
         """The ITensor of a float tensor as the layer being lowered reads it."""

@@ -78,7 +78,7 @@ class Quantizing(Builder):
         """The value of a backend's tensor [N,C,H,W] of images."""
         self._finished = None
         value = Batch(self.inner.wrap(tensor))
-        self._round(value, INPUT)
+        self._round(value, INPUT, True)
         return value
 
     def finish(self, layer: Layer, y: Value) -> Value:
@@ -91,7 +91,7 @@ class Quantizing(Builder):
             y = Value(made) if out is None else Value(integers=made)
         if y.integers is not None and self.quantization.tensor(name) is not None:
             y = Value(integers=self.inner.named(y.integers, name))
-        self._round(y, name)
+        self._round(y, name, layer.index not in self.quantization.policy.int8)
         return y
 
     def real(self, x: Value) -> Tensor:
@@ -111,10 +111,12 @@ class Quantizing(Builder):
             return None
         return self._net.layers[self.layer]
 
-    def _round(self, x: Value, name: str) -> None:
+    def _round(self, x: Value, name: str, float_made: bool) -> None:
         params = self.quantization.tensor(name)
         if x.integers is None and params is not None:
-            x.integers, x.tensor = self.inner.named(self.inner.quantize(self.real(x), params), name), None
+            floats = self.real(x)
+            x.integers = self.inner.named(self.inner.quantize(floats, params), name)
+            x.tensor = floats if float_made and self.quantization.scheme.implicit else None
 
     def _quantized(self, x: Value) -> Optional[Quantized]:
         """The integers of what an int8 layer reads; None in a float layer, or for a sum of floats within a layer."""

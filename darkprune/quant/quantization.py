@@ -9,7 +9,7 @@ with the product of both scales.
 import base64
 import re
 import zlib
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from darkprune.edit.fuse_bn import fuse_batch_norm
 from darkprune.errors import CalibrationError, UsageError
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
+from darkprune.ops.activation_functions import DIRECT, effective
 from darkprune.ops.base import SAME, WEIGHTS
 from darkprune.quant.equalize import equalized
 from darkprune.quant.float_layers import Policy, default_float
 from darkprune.quant.ranges import Adjustments, Range, Ranges
-from darkprune.quant.tensors import INPUT, before_name, looks_up, output_name
+from darkprune.quant.tensors import INPUT, activation_of, before_name, looks_up, output_name
 from darkprune.quant.ties import tied
 
 WEIGHT_MAX = 127  # weights are -127..127, so that a filter and its negative round alike
@@ -33,12 +34,17 @@ Scheme = NamedTuple(
     [
         ("name", str),
         ("symmetric", bool),  # int8 with zero point 0, or uint8 with any
-        ("before", bool),  # whether what a table activation reads is rounded too
+        ("fused", Optional[FrozenSet[str]]),  # activations that nothing is rounded in front of; None: all
         ("ties", bool),  # whether a concatenation and its sources share one scale
+        ("implicit", bool),  # whether roundings follow from ranges, and are no operations of their own
     ],
 )
-ONNXRUNTIME = Scheme("onnxruntime", False, True, False)
-TENSORRT = Scheme("tensorrt", True, False, True)
+ONNXRUNTIME = Scheme("onnxruntime", False, DIRECT, False, False)
+TENSORRT = Scheme("tensorrt", True, None, True, False)
+# TensorRT 8 by flags and ranges. It fuses these activations into the convolution before them, and element-wise layers
+# with each other; any other convolution puts out a tensor that is rounded (Developer Guide 8.2, "Layer Fusion").
+# What float layers hand each other stays float there, even where an int8 layer reads it rounded.
+IMPLICIT = Scheme("tensorrt-implicit", True, DIRECT | {"leaky", "relie", "revleaky", "relu6", "hardtan"}, True, True)
 SCHEMES = {scheme.name: scheme for scheme in (ONNXRUNTIME, TENSORRT)}
 
 _QParams = NamedTuple("_QParams", [("scale", float), ("zero_point", int), ("signed", bool)])
@@ -141,6 +147,14 @@ class Quantization(object):
         """How the tensor of that name is rounded; None where it is not."""
         return self._tensors.get(name)
 
+    def amax(self, name: str) -> Optional[float]:
+        """The range of a tensor, rounded or not; None where there was none measured."""
+        params = self._tensors.get(name)
+        if params is not None and params.signed:
+            return params.scale * 127
+        found = self._ranges.get(name)
+        return None if found is None else found.amax
+
     def scales(self, layer: Layer, weights: np.ndarray) -> np.ndarray:
         """float32 [n]: the step of each filter; where its weights are so small that its bias would not fit into 32
         bits, a larger one."""
@@ -156,7 +170,11 @@ class Quantization(object):
         weights = np.asarray(weights, np.float32)
         scales = self.scales(layer, weights)
         text = self.ranges.adjustments.rounding.get(layer.index)
-        return round_weights(weights, scales, None if text is None else unpack(text, weights.shape)), scales
+        integers = round_weights(weights, scales, None if text is None else unpack(text, weights.shape))
+        if text is not None and self.scheme.implicit:  # the largest one is what TensorRT takes its step from
+            nearest = round_weights(weights, scales)
+            integers = np.where(np.abs(nearest) == WEIGHT_MAX, nearest, integers)
+        return integers, scales
 
     def real_weights(self, layer: Layer, weights: np.ndarray) -> np.ndarray:
         """float32: what the integers of the weights stand for."""
@@ -194,8 +212,17 @@ class Quantization(object):
                 self._tensors[name] = self._tensors[output_name(layer.inputs[0])]
                 continue
             self._tensors[name] = self._measured(name)
-            if self.scheme.before and layer.index in self.policy.int8 and looks_up(layer):
+            if layer.index in self.policy.int8 and self._rounds_before(layer):
                 self._tensors[before_name(layer)] = self._measured(before_name(layer))
+
+    def _rounds_before(self, layer: Layer) -> bool:
+        """Whether an int8 layer rounds what its activation reads."""
+        fused = self.scheme.fused
+        if fused is None or not looks_up(layer):
+            return False
+        if effective(activation_of(layer), self.net.dialect.name).name in fused:
+            return False
+        return not self.scheme.implicit or layer.op.int8(layer) == WEIGHTS
 
     def _measured(self, name: str) -> QParams:
         if name not in self._ranges:
