@@ -7,6 +7,7 @@ or at the top of a module (then they decide for the whole module).
 import importlib
 import importlib.util
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,17 @@ def debian_cfgs():
 def debian_images():
     """The folder of the images and names in Debian's package darknet."""
     return _present(DEBIAN_IMAGES, "dog.jpg", "Debian's package darknet")
+
+
+def gstreamer():
+    """A Python whose OpenCV has GStreamer: Debian's own, with its packages python3-opencv and
+    gstreamer1.0-plugins-base; pip's OpenCV has none."""
+    python = os.environ.get("DARKPRUNE_GSTREAMER_PYTHON", "/usr/bin/python3")
+    code = "import cv2, re; assert re.search(r'GStreamer:\\s+YES', cv2.getBuildInformation())"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if not os.path.exists(python) or subprocess.call([python, "-c", code], **quiet):
+        _absent("{} has no OpenCV with GStreamer (Debian: python3-opencv gstreamer1.0-plugins-base)".format(python))
+    return python
 
 
 def runner(name, images=True):
