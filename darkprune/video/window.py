@@ -10,7 +10,7 @@ from darkprune.video import overlay
 from darkprune.video.loop import Shot, Sink
 
 HELP = "ESC or Q: end   F: full screen   H: hide this"
-_HINT = 'pip install "opencv-python>=4.1,<5" in place of opencv-python-headless; on a Jetson, apt\'s OpenCV has them'
+_HINT = 'pip install "opencv-python>=4.1,<5" in place of the headless one; on a Jetson, apt has one with windows'
 _ESC = 27
 
 

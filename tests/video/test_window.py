@@ -11,7 +11,7 @@ from darkprune.video.window import Window
 
 class Shot:
     def picture(self):
-        return np.zeros((48, 64, 3), np.uint8)
+        return np.zeros((200, 320, 3), np.uint8)
 
 
 class Screen:
@@ -92,7 +92,7 @@ def test_an_opencv_without_windows(screen, monkeypatch):
         Window()
     assert str(caught.value) == (
         "error: this OpenCV cannot show windows\n"
-        'hint: pip install "opencv-python>=4.1,<5" in place of opencv-python-headless; on a Jetson, apt\'s OpenCV has them'
+        'hint: pip install "opencv-python>=4.1,<5" in place of the headless one; on a Jetson, apt has one with windows'
     )
 
 
