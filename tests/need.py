@@ -7,6 +7,7 @@ or at the top of a module (then they decide for the whole module).
 import importlib
 import importlib.util
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def tensorrt_stubs():
     if found is None:
         _absent("tensorrt-stubs is not installed")
     return Path(found.origin).parent.parent
+
+
+def gpp():
+    """The path of a C++ compiler."""
+    found = shutil.which("g++")
+    return found if found is not None else _absent("there is no g++")
 
 
 def libdarknet():

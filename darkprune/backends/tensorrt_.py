@@ -8,6 +8,7 @@ import numpy as np
 
 from darkprune.backends.base import Runner
 from darkprune.backends.cuda_buffers import Buffers, Device
+from darkprune.backends.tensorrt_api import created
 from darkprune.engine import report as reports
 from darkprune.engine.report import Report, image_shape
 from darkprune.errors import EngineError, Notice, Place, Unsupported, UsageError, place
@@ -184,7 +185,7 @@ class _Session(object):
         """Loads the engine. Raises EngineError."""
         api = self._api
         api.log.clear()
-        self._runtime = api.trt.Runtime(api.logger)
+        self._runtime = created(api, api.trt.Runtime)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             cause = "{} cannot load the engine ({})".format(api.title, _said(api))

@@ -152,6 +152,16 @@ def load(prefer: Optional[str] = None) -> Api:
     raise MissingDependency("{} cannot be imported ({})".format(what, "; ".join(reasons)), hint=_CURE)
 
 
+def created(api: Api, kind: Any) -> Any:
+    """A Builder or Runtime. Raises EngineError where there is none: without a GPU or its driver, as a rule."""
+    try:
+        made = kind(api.logger)
+    except (RuntimeError, TypeError) as error:  # TypeError: pybind11's word for a constructor that gives nothing
+        made = None
+        api.log.add("ERROR", str(error))
+    return api.required(made, "start", "is there an NVIDIA GPU with its driver? see darkprune doctor")
+
+
 def _api(module: Any, name: str) -> Api:
     """The Api of a module, one for each. Raises ImportError for one that holds no TensorRT, as that of mere stubs."""
     if not hasattr(module, "Builder"):

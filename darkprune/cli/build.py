@@ -121,5 +121,6 @@ def _as_built(fields: Dict[str, Any]) -> str:
         return "as requested, as far as known; not inspected: {}".format(fields["not_inspected"])
     counts: Dict[str, int] = OrderedDict()
     for row in fields["layers"]:
-        counts[row["built"] or "unknown"] = counts.get(row["built"] or "unknown", 0) + 1
+        if row["requested"] is not None:
+            counts[row["built"] or "unknown"] = counts.get(row["built"] or "unknown", 0) + 1
     return ", ".join("{} {}".format(count, name) for name, count in counts.items())

@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace, net: Net, batch: int, inputs: List[str]) 
     notices = [notice for notice in net.notices if notice.reader in (None, net.dialect.name)] + _said(ranges)
     if ranges is not None:
         contents[deepstream.TABLE] = deepstream.table(net, ranges, arguments.cache_version)
+    _make_folder(arguments.output)
     for name, path in files.items():
         write_file(path, contents[name], inputs, arguments.overwrite)
     if arguments.json:
@@ -70,16 +71,18 @@ def run(arguments: argparse.Namespace, net: Net, batch: int, inputs: List[str]) 
 
 
 def _require(arguments: argparse.Namespace, int8: bool, inputs: List[str]) -> Dict[str, str]:
-    """The files, whose folder is made. Raises OutputError where one cannot be written."""
-    try:
-        os.makedirs(arguments.output, exist_ok=True)
-    except OSError as error:
-        cause = "cannot make this folder: {}".format(error.strerror)
-        raise OutputError(cause, place(arguments.output), "name another") from error
+    """The files. Raises OutputError where one cannot be written."""
     files = paths(arguments.output, int8)
-    for path in files.values():
+    for path in files.values() if os.path.lexists(arguments.output) else []:
         require_writable(path, inputs, arguments.overwrite)
     return files
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise OutputError("cannot make this folder: {}".format(error.strerror), place(path), "name another") from error
 
 
 def _settings(arguments: argparse.Namespace, net: Net, classes: int, batch: int, ranges: Any) -> deepstream.Settings:

@@ -109,7 +109,7 @@ class Build(object):
         require_finite(net)
         self.api = api or tensorrt_api.load("tensorrt_rtx" if request.target == "rtx" else None)
         self.gpu = find_gpu()
-        self.builder = self.api.required(self.api.trt.Builder(self.api.logger), "make a builder")
+        self.builder = tensorrt_api.created(self.api, self.api.trt.Builder)
         self.target = self._target()
         self.notices: List[Notice] = self._notices()
         self.precision = self._precision()
@@ -169,7 +169,8 @@ class Build(object):
         config = self._config(defined)
         plan = self.api.required(self.builder.build_serialized_network(network, config), "build the engine", _HINT)
         seconds = time.time() - start
-        inspection = Inspection({}, NO_GPU) if self.gpu is None else inspected(self.api, plan)
+        alone = self.api.name == RTX_NAME and self.gpu is None
+        inspection = Inspection({}, NO_GPU) if alone else inspected(self.api, plan)
         return Built(plan, self._report(defined, plan, seconds, inspection), self.notices)
 
     def _config(self, defined: Defined) -> Any:

@@ -66,16 +66,16 @@ topk=300
 """
 
 _COMPILE = """\
-//   g++ -std=c++11 -O2 -shared -fPIC -o {library} {parser} \\
-//       -I/opt/nvidia/deepstream/deepstream/sources/includes -I/usr/local/cuda/include
+   g++ -std=c++11 -O2 -shared -fPIC -o {library} {parser} \\
+       -I/opt/nvidia/deepstream/deepstream/sources/includes -I/usr/local/cuda/include
 """
 
 _PARSER = """\
-// Hands the boxes of {model} to DeepStream; made by darkprune for Gst-nvinfer.
-//
-{compile}//
-// boxes:  float [n, 4]        centre x, centre y, width, height as shares of the net's input
-// scores: float [n, classes]  objectness x class
+/* Hands the boxes of {model} to DeepStream; made by darkprune for Gst-nvinfer.
+
+{compile}
+boxes:  float [n, 4]        centre x, centre y, width, height as shares of the net's input
+scores: float [n, classes]  objectness x class */
 #include <cstring>
 #include <iostream>
 #include <vector>
@@ -133,7 +133,7 @@ CHECK_CUSTOM_PARSE_FUNC_PROTOTYPE({function});
 
 def config(settings: Settings) -> bytes:
     """The text of config_infer_primary.txt. Paths in it are relative to it, as nvinfer takes them."""
-    compiled = _COMPILE.format(library=LIBRARY, parser=PARSER).replace("//", "#").rstrip("\n")
+    compiled = "\n".join("#" + line for line in _COMPILE.format(library=LIBRARY, parser=PARSER).splitlines())
     text = _CONFIG.format(
         model=MODEL,
         labels=LABELS,

@@ -28,7 +28,8 @@ def inspected(api: Any, plan: Any) -> Inspection:
     trt = api.trt
     if not hasattr(trt, "EngineInspector") or not hasattr(trt.ICudaEngine, "create_engine_inspector"):
         return Inspection({}, "this TensorRT has no engine inspector")
-    engine = trt.Runtime(api.logger).deserialize_cuda_engine(plan)
+    runtime = trt.Runtime(api.logger)
+    engine = runtime.deserialize_cuda_engine(plan)
     inspector = engine.create_engine_inspector() if engine is not None else None
     if inspector is None:
         return Inspection({}, "the engine cannot be loaded here")
