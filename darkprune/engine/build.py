@@ -100,7 +100,7 @@ class Build(object):
     def __init__(self, net: Net, request: Request, ranges: Optional[Ranges] = None, api: Any = None) -> None:
         self.net, self.request, self.ranges = net, request, ranges
         has_ranges, keeps = ranges is not None, request.keep_float is not None
-        require_precision(net, PRECISIONS, request.precision, has_ranges, keeps)
+        require_precision(PRECISIONS, request.precision, has_ranges, keeps)
         if request.target not in targets.NAMES:
             raise UsageError("unknown target {}".format(request.target), hint="use " + ", ".join(targets.NAMES))
         require_batch(net, request.batch)

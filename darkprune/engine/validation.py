@@ -87,7 +87,7 @@ def require_scales(quantization: Quantization) -> None:
         scales = quantization.scales(layer, weights.reshape((len(weights), -1)))
         bad = [k for k, scale in enumerate(scales) if not _is_sound(float(scale))]
         if bad:
-            cause = "the weights of filter {} in layer {} are too small for a scale ({:g})"
+            cause = "the weights of filter {} in layer {}, batch norm folded, have the scale {:g}"
             cause = cause.format(bad[0], layer.index, float(scales[bad[0]]))
             hint = "prune that filter, or leave the layer float: --keep-float first-and-heads,{}".format(layer.index)
             raise CalibrationError(cause, layer.place(), hint)
@@ -121,13 +121,13 @@ def width_notices(net: Net, quantization: Optional[Quantization]) -> List[Notice
     return [Notice(cause, odd[0].place(), hint="prune with --round 8, 16 or 32")]
 
 
-def require_precision(net: Net, names: Sequence[str], precision: str, has_ranges: bool, keep_float: bool) -> None:
+def require_precision(names: Sequence[str], precision: str, has_ranges: bool, keep_float: bool) -> None:
     """Raises UsageError where options contradict each other."""
     if precision not in names:
         raise UsageError("unknown precision {}".format(precision), hint="use " + ", ".join(names))
     if precision == "int8" and not has_ranges:
         cause = "--precision int8 needs the ranges of the net's tensors"
-        raise UsageError(cause, net.config.place(), "make them with darkprune calibrate, and give --ranges FILE")
+        raise UsageError(cause, hint="make them with darkprune calibrate, and give --ranges FILE")
     if precision != "int8" and has_ranges:
         raise UsageError("--ranges is for --precision int8", hint="give --precision int8, or leave the ranges out")
     if precision == "fp32" and keep_float:

@@ -73,10 +73,11 @@ def qparams(found: Range, scheme: Scheme) -> QParams:
 
 
 def weight_scales(weights: np.ndarray) -> np.ndarray:
-    """float32 [n]: the step of each filter of [n, ...]; 1 for one that is all zero."""
+    """float32 [n]: the step of each filter of [n, ...]; 1 for one that is all zero, or nearly: a step that is no normal
+    float32 has no inverse, and weight decay leaves such filters."""
     largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1)
     scales = (largest / WEIGHT_MAX).astype(np.float32)
-    return np.where(scales > 0, scales, np.float32(1)).astype(np.float32)
+    return np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1)).astype(np.float32)
 
 
 def round_weights(weights: np.ndarray, scales: np.ndarray, up: Optional[np.ndarray] = None) -> np.ndarray:
