@@ -47,7 +47,7 @@ def check(name: str, runner: str, layer: int, expected: np.ndarray, found: np.nd
     return Check(name, runner, layer, relative, tolerance, bool(relative <= tolerance))
 
 
-def compare_reader(net: Net, runner: Any, batch: np.ndarray) -> List[Check]:
+def compare_reader(net: Net, runner: Any, batch: np.ndarray, tolerance: float = READERS) -> List[Check]:
     """A reader's raw heads against numpy's; `net` must be in that reader's dialect."""
     indices = heads(net)
     expected = NumpyRunner(net).infer(batch, indices)
@@ -55,7 +55,8 @@ def compare_reader(net: Net, runner: Any, batch: np.ndarray) -> List[Check]:
         found = runner.infer(batch, indices)
     finally:
         runner.close()
-    return [check("reader", runner.name, i, expected[i], found[i].reshape(expected[i].shape), READERS) for i in indices]
+    shaped = {i: found[i].reshape(expected[i].shape) for i in indices}
+    return [check("reader", runner.name, i, expected[i], shaped[i], tolerance) for i in indices]
 
 
 def refused(runner: str, error: DarkpruneError) -> Check:

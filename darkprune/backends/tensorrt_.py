@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from darkprune.backends.base import Runner
-from darkprune.backends.cuda_buffers import Buffers, Device
+from darkprune.backends.cuda_buffers import Buffers, Device, find_gpu
 from darkprune.backends.tensorrt_api import created
 from darkprune.engine import report as reports
 from darkprune.engine.report import Report, image_shape
@@ -64,7 +64,9 @@ class TensorrtRunner(Runner):
         self.close()
         self.notices = []
         self._api = tensorrt_api.load(self._wanted())
+        self._require_version()
         plan = self._read() if self.engine is not None else None
+        self._require_gpu()
         self._device = Device()  # before it is built, which takes a while
         try:
             with self._device.current():
@@ -81,11 +83,32 @@ class TensorrtRunner(Runner):
     def _wanted(self) -> Optional[str]:
         """Which of the TensorRTs the engine's report names."""
         self.report = reports.read(self.engine) if self.engine is not None else None
-        if self.report is None:
-            return None
-        found = self.report.fields.get("tensorrt")
-        name = found.get("name") if isinstance(found, dict) else None
+        name = self._built_with().get("name")
         return name if name in ("tensorrt", "tensorrt_rtx") else None
+
+    def _require_version(self) -> None:
+        """Raises EngineError where the report tells of another version than the one that is here. TensorRT itself says
+        so in its own words, and only that the engine does not load."""
+        built = self._built_with().get("version", self._api.version)
+        if self._api.name == "tensorrt" and built != self._api.version:
+            cause = "the engine was built with TensorRT {}, here is {}".format(str(built)[:20], self._api.version)
+            raise EngineError(cause, self._where(), REBUILD)
+
+    def _require_gpu(self) -> None:
+        """Raises EngineError where the report tells of another GPU."""
+        built = self.report.fields.get("gpu") if self.report is not None else None
+        here = find_gpu()
+        if self._api.name != "tensorrt" or not isinstance(built, dict) or here is None:
+            return
+        if built.get("capability") != list(here.capability):
+            cause = "the engine was built on another GPU ({}, compute capability {}), here is {}, {}.{}"
+            major = ".".join(str(part) for part in built.get("capability") or ["?"])
+            cause = cause.format(str(built.get("name"))[:40], major[:10], here.name, *here.capability)
+            raise EngineError(cause, self._where(), REBUILD)
+
+    def _built_with(self) -> Dict[str, Any]:
+        found = self.report.fields.get("tensorrt") if self.report is not None else None
+        return found if isinstance(found, dict) else {}
 
     def _read(self) -> bytes:
         """The engine's bytes, if it is the net's."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from darkprune.backends.registry import RUNNERS, TENSORRT, open_runner
 from darkprune.cli.common import add_common, print_json, progress, warn, write
+from darkprune.engine import report as reports
 from darkprune.errors import CfgError, GraphError, UsageError, VerifyError, WeightsError, place
 from darkprune.graph.build import load
 from darkprune.graph.key import require_finite
@@ -21,7 +22,9 @@ from darkprune.graph.net import Net
 from darkprune.judge import NAME, compare_masked
 from darkprune.prune import plan as plans
 from darkprune.prune.masked import BORDERS
-from darkprune.verify import Check, compare_reader, compare_surgery, refused, test_batch
+from darkprune.verify import READERS, Check, compare_reader, compare_surgery, refused, test_batch
+
+ROUNDED = "an engine of fp16 or int8 rounds more than float32 does"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,9 +96,19 @@ def _reader(name: str, net: Net, batch: np.ndarray, engine: Optional[str]) -> Li
     runner: Any = open_runner(name, cfg, weights, net.dialect.name, engine if name == TENSORRT else None)
     try:
         own = load(cfg, weights, runner.dialect)
-        return compare_reader(own, runner, batch)
+        checks = compare_reader(own, runner, batch, _tolerance(engine if name == TENSORRT else None))
+        warn(getattr(runner, "notices", []))
+        return checks
     except (CfgError, GraphError, VerifyError, WeightsError) as error:
         return [refused(name, error)]
+
+
+def _tolerance(engine: Optional[str]) -> float:
+    """None for an engine that rounds more than float32 does."""
+    report = None if engine is None else reports.read(engine)
+    precision = report.fields.get("precision") if report is not None else None
+    rounds = isinstance(precision, dict) and precision.get("requested") in ("fp16", "int8")
+    return float("inf") if rounds else READERS
 
 
 def _as_text(checks: List[Check], not_judged: List[Tuple[str, str]], ok: bool) -> str:
@@ -108,7 +121,8 @@ def _as_text(checks: List[Check], not_judged: List[Tuple[str, str]], ok: bool) -
             continue
         if worst.tolerance == float("inf"):  # nothing can fail
             where = "largest error {:.2g} (layer {})".format(worst.max_error, worst.layer)
-            lines.append("--   {} in {}: measured, not judged: {}: {}".format(name, runner, BORDERS, where))
+            why = BORDERS if name == "surgery" else ROUNDED
+            lines.append("--   {} in {}: measured, not judged: {}: {}".format(name, runner, why, where))
             continue
         lines.append(
             "{:4} {} in {}: {} of {} layers, largest error {:.2g} of the layer's largest value (layer {}, "

@@ -33,7 +33,7 @@ from darkprune.engine.validation import (
 from darkprune.errors import Notice, UsageError
 from darkprune.graph.key import require_finite
 from darkprune.graph.net import Net
-from darkprune.quant.quantization import TENSORRT, Quantization
+from darkprune.quant.quantization import IMPLICIT, TENSORRT, Quantization
 from darkprune.quant.ranges import Ranges
 
 PRECISIONS = (FP32, FP16, INT8)
@@ -127,7 +127,7 @@ class Build(object):
         if kept is not None:
             ranges = copy.copy(ranges)
             ranges.keep_float = list(kept)
-        scheme = TENSORRT
+        scheme = TENSORRT if self.api.strong else IMPLICIT
         return Precision(INT8, (), Quantization(self.net, ranges, scheme), request.half)
 
     def _target(self) -> Target:

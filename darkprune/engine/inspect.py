@@ -1,7 +1,8 @@
 """What TensorRT made of each layer, asked of the finished engine where this machine can load it.
 
 The JSON of an engine inspector (TensorRT 8.2 and later, "Engine Inspector" in the developer guide) names each layer it
-runs after those of the network that were fused into it, and how each tensor lies in memory, "Format/Datatype".
+runs after those of the network that were fused into it, the type of its weights, and how its inputs and outputs lie in
+memory, "Format/Datatype".
 """
 
 import json
@@ -11,13 +12,17 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from darkprune.engine.targets import FP16, FP32, INT8
 
 _OURS = re.compile(r"\bL(\d{3,})_")  # what all our names begin with
-_TYPES = ((INT8, re.compile(r"int8", re.I)), (FP16, re.compile(r"fp16|half", re.I)), (FP32, re.compile(r"fp32|float")))
+_TYPES = (
+    (INT8, re.compile(r"int8", re.I)),
+    (FP16, re.compile(r"fp16|half", re.I)),
+    (FP32, re.compile(r"fp32|float", re.I)),
+)
 _PRODUCTS = re.compile(r"conv|gemm|matrix", re.I)
 
 Inspection = NamedTuple(
     "Inspection",
     [
-        ("layers", Dict[int, str]),  # Darknet layer -> precision of what it reads in the engine
+        ("layers", Dict[int, str]),  # Darknet layer -> what it computes in
         ("reason", Optional[str]),  # why nothing was inspected; None where it was
     ],
 )
@@ -44,8 +49,8 @@ def inspected(api: Any, plan: Any) -> Inspection:
 def precisions(layers: List[Any]) -> Dict[int, str]:
     """Darknet layer -> int8, fp16 or fp32, from the "Layers" of an inspector's JSON.
 
-    A layer of the engine counts by the type of its first input; where a Darknet layer is in several, a convolution or
-    product counts, else the first.
+    A layer of the engine counts by the type of its weights, else of its first input or output; where a Darknet layer is
+    in several, a convolution or product counts, else the first.
     """
     found: Dict[int, str] = {}
     products = set()
@@ -63,6 +68,9 @@ def precisions(layers: List[Any]) -> Dict[int, str]:
 
 
 def _type_of(layer: Dict[str, Any]) -> Optional[str]:
-    inputs = layer.get("Inputs") or []
-    text = str(inputs[0].get("Format/Datatype", "")) if inputs and isinstance(inputs[0], dict) else ""
-    return next((name for name, pattern in _TYPES if pattern.search(text)), None)
+    weights = layer.get("Weights")
+    texts = [str(weights.get("Type", ""))] if isinstance(weights, dict) else []
+    for side in ("Inputs", "Outputs"):
+        tensors = layer.get(side) or [None]
+        texts += [str(tensors[0].get("Format/Datatype", ""))] if isinstance(tensors[0], dict) else []
+    return next((name for text in texts for name, pattern in _TYPES if pattern.search(text)), None)
