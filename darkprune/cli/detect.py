@@ -102,7 +102,7 @@ class _Outputs:
 
     def __init__(self, arguments: argparse.Namespace, paths: List[str]) -> None:
         self.overwrite, self.out = arguments.overwrite, arguments.out
-        given = [arguments.cfg, arguments.weights, arguments.int8, arguments.names, arguments.data]
+        given = [arguments.cfg, arguments.weights, arguments.int8, arguments.engine, arguments.names, arguments.data]
         given += arguments.images + paths
         self.inputs = [path for path in given if path is not None]
         if arguments.data is not None:

@@ -8,17 +8,14 @@ from typing import List, Optional
 
 from darkprune.cli.common import write
 from darkprune.cli.running import class_names, files_of, open_model
-from darkprune.darknet.pair import require_writable
 from darkprune.data.data_file import DataFile
 from darkprune.detect.detector import Detector
-from darkprune.errors import OutputError, UsageError, place
+from darkprune.errors import UsageError, place
 from darkprune.evaluate.energy import find_meter
 from darkprune.video import sinks
-from darkprune.video.capture import Capture
 from darkprune.video.interrupt import Interrupt
-from darkprune.video.loop import Loop, Sink, Summary
+from darkprune.video.loop import Loop, Sink
 from darkprune.video.opening import open_source
-from darkprune.video.recorder import require_container
 from darkprune.video.source import Source, parse
 from darkprune.video.window import Window
 
@@ -56,53 +53,25 @@ def source_of(arguments: argparse.Namespace) -> Optional[Source]:
 def run(arguments: argparse.Namespace, source: Source) -> int:
     """Carries out the command; returns the exit status."""
     inputs = _inputs(arguments, source)
-    _check_outputs(arguments, inputs)
+    check = partial(sinks.check_files, arguments.output, arguments.log, overwrite=arguments.overwrite)
+    check(inputs)
     with Interrupt() as interrupt, closing(open_model(arguments)) as model, ExitStack() as stack:
         detector = Detector(model, arguments.thresh, arguments.nms, arguments.letter_box)
         names = class_names(arguments, detector.classes, inputs=inputs)
-        _check_outputs(arguments, inputs)
+        check(inputs)
         outputs: List[Sink] = [stack.enter_context(closing(Window()))] if arguments.display else []
         capture = stack.enter_context(open_source(source))
-        outputs += [stack.enter_context(closing(sink)) for sink in _files(arguments, capture, inputs)]
+        files = sinks.open_files(arguments.output, arguments.log, capture, inputs, arguments.overwrite)
+        outputs += [stack.enter_context(closing(sink)) for sink in files]
         form = sinks.json_line if arguments.json else partial(sinks.text_line, extended=arguments.ext_output)
         outputs.append(sinks.LineSink(write, form))
         loop = Loop([detector], names, meter=find_meter()[0], stop=interrupt)
         summary = loop.run(capture, outputs, arguments.frames)
-    write(summary_text(summary), sys.stderr if arguments.json else sys.stdout)
+    write(sinks.summary_line(summary) + "\n", sys.stderr if arguments.json else sys.stdout)
     return INTERRUPTED if interrupt.asked and not capture.live else 0
 
 
-def summary_text(summary: Summary) -> str:
-    """One line: frames, time, rates."""
-    text = "{} frame{} in {:.1f} s".format(summary.frames, "" if summary.frames == 1 else "s", summary.seconds)
-    for fps, times in zip(summary.fps, summary.times):
-        if fps:
-            ms = [1000 * value for value in times]
-            text += "; {:.1f} FPS from end to end (pre {:.1f}, infer {:.1f}, post {:.1f} ms)".format(fps, *ms)
-    return text + ("; {} dropped".format(summary.dropped) if summary.dropped else "") + "\n"
-
-
 def _inputs(arguments: argparse.Namespace, source: Source) -> List[str]:
-    given = [arguments.cfg, arguments.weights, arguments.int8, arguments.names, arguments.data, source.target]
+    given = [arguments.cfg, arguments.weights, arguments.int8, arguments.engine, arguments.names, arguments.data]
     data = files_of(DataFile.read(arguments.data)) if arguments.data is not None else []
-    return [path for path in given if path is not None] + data
-
-
-def _check_outputs(arguments: argparse.Namespace, inputs: List[str]) -> None:
-    """Raises OutputError or UsageError, before any work, where a file cannot be written."""
-    if arguments.output is not None:
-        require_container(arguments.output)
-    paths = [path for path in (arguments.output, arguments.log) if path is not None]
-    for path in paths:
-        require_writable(path, inputs, arguments.overwrite)
-    if len(paths) == 2 and paths[0] == paths[1]:
-        raise OutputError("two outputs would have this name", place(paths[0]), "choose another name for one")
-
-
-def _files(arguments: argparse.Namespace, capture: Capture, inputs: List[str]) -> List[Sink]:
-    found: List[Sink] = []
-    if arguments.output is not None:
-        found.append(sinks.RecordSink(arguments.output, capture, inputs, arguments.overwrite))
-    if arguments.log is not None:
-        found.append(sinks.LogSink(arguments.log, inputs, arguments.overwrite))
-    return found
+    return [source.target] + [path for path in given if path is not None] + data

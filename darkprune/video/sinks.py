@@ -3,14 +3,14 @@
 import json
 import os
 from collections import OrderedDict
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from darkprune.darknet.pair import require_writable
 from darkprune.detect.results import Found, as_json, grouped
 from darkprune.errors import OutputError, place
 from darkprune.video.capture import Capture
-from darkprune.video.loop import Shot, Side, Sink
-from darkprune.video.recorder import DEFAULT_FPS, FASTEST, Recorder
+from darkprune.video.loop import Shot, Side, Sink, Summary
+from darkprune.video.recorder import DEFAULT_FPS, FASTEST, Recorder, require_container
 
 
 class RecordSink(Sink):
@@ -124,3 +124,34 @@ def _text(shot: Shot, side: Side, extended: bool) -> str:
     title = "{} ".format(side.title) if side.title else ""
     found = ", ".join(objects) or "nothing"
     return "{}frame {}: {} ({}, {} FPS)".format(title, shot.frame.number, found, ms, rate)
+
+
+def summary_line(summary: Summary, titles: Sequence[str] = ("",)) -> str:
+    """Frames, time, rates and mean times; of two detectors also the ratio of their rates."""
+    text = "{} frame{} in {:.1f} s".format(summary.frames, "" if summary.frames == 1 else "s", summary.seconds)
+    for title, fps, times in zip(titles, summary.fps, summary.times):
+        if fps:
+            ms = "pre {:.1f}, infer {:.1f}, post {:.1f} ms".format(*[1000 * value for value in times])
+            text += "; {}{:.1f} FPS from end to end ({})".format(title + " " if title else "", fps, ms)
+    if len(summary.fps) == 2 and all(summary.fps):
+        text += "; {:.2f} times the rate".format(summary.fps[1] / summary.fps[0])
+    return text + ("; {} dropped".format(summary.dropped) if summary.dropped else "")
+
+
+def check_files(video: Optional[str], log: Optional[str], inputs: Sequence[str], overwrite: bool) -> None:
+    """Raises OutputError or UsageError, before any work, where a file that is asked for cannot be written."""
+    if video is not None:
+        require_container(video)
+    paths = [path for path in (video, log) if path is not None]
+    for path in paths:
+        require_writable(path, inputs, overwrite)
+    if len(paths) == 2 and os.path.realpath(paths[0]) == os.path.realpath(paths[1]):
+        raise OutputError("two outputs would have this name", place(paths[0]), "choose another name for one")
+
+
+def open_files(
+    video: Optional[str], log: Optional[str], capture: Capture, inputs: Sequence[str], overwrite: bool
+) -> List[Sink]:
+    """The sinks of the files that are asked for. Raises OutputError and UsageError where one cannot be written."""
+    found: List[Sink] = [] if video is None else [RecordSink(video, capture, inputs, overwrite)]
+    return found + ([] if log is None else [LogSink(log, inputs, overwrite)])

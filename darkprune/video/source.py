@@ -65,6 +65,11 @@ def is_named(word: str) -> bool:
     return bool(_SCHEME.match(word) or _DEVICE.match(word) or " ! " in word or word.lower().endswith(SUFFIXES))
 
 
+def video(path: str) -> Source:
+    """A video file, whatever its name."""
+    return _plain(path, FILE, path)
+
+
 def still(path: str) -> Source:
     """One image that is shown again and again, as a camera would."""
     return _plain(path, STILL, path)
