@@ -134,3 +134,4 @@ FUNCTIONS: Dict[str, Function] = {
     "normalize_channels_softmax": _normalize_channels_softmax,
     "normalize_channels_softmax_maxval": _normalize_channels_softmax_maxval,
 }
+BRANCHED = frozenset(["hard_mish", "gelu", "plse", "lhtan", "stair"])  # formulas that read an inner value twice

@@ -7,17 +7,20 @@ Where a step was widened for the sake of a huge bias (Quantization.scales), or r
 weight smaller, it rounds those real values once more, to steps that are finer yet.
 """
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from darkprune.backends.int8_base import Filters, Int8Builder, Move, Quantized
+from darkprune.backends.tensorrt_activations import BRANCHED
 from darkprune.backends.tensorrt_api import FP32, INT8
 from darkprune.backends.tensorrt_nodes import Nodes
 from darkprune.backends.tensorrt_ops import TensorrtBuilder
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
 from darkprune.darknet.dialect import DEFAULT
-from darkprune.quant.quantization import WEIGHT_MAX, QParams
+from darkprune.ops.activation_functions import effective
+from darkprune.quant.quantization import QParams
+from darkprune.quant.tensors import INPUT
 
 _SUFFIX = "_quantized"  # of the integers of a tensor; what they stand for has the tensor's own name
 
@@ -90,16 +93,13 @@ class TypedInt8Builder(TensorrtInt8Builder):
 
     def __init__(self, nodes: Nodes, dialect_name: str = DEFAULT) -> None:
         super(TypedInt8Builder, self).__init__(nodes, dialect_name)
-        self._floats: Dict[str, TensorrtTensor] = {}  # name of a tensor of integers -> what it stands for
+        self._named: Set[str] = set()
         self._steps: Dict[float, TensorrtTensor] = {}
 
     def named(self, x: Quantized, name: str) -> Quantized:
-        old = x.tensor.handle.name
-        if not old.endswith(_SUFFIX) and self.nodes.makes(x.tensor):
-            floats = self._floats.pop(old, None)
-            self.nodes.rename(x.tensor, name + _SUFFIX)
-            if floats is not None:
-                self._floats[x.tensor.handle.name] = floats
+        if x.tensor.handle.name not in self._named and self.nodes.makes(x.tensor):
+            self.nodes.claim(x.tensor, name + _SUFFIX)
+            self._named.add(name + _SUFFIX)
         return x
 
     def _step(self, scale: float) -> TensorrtTensor:
@@ -112,13 +112,13 @@ class TypedInt8Builder(TensorrtInt8Builder):
         return Quantized(self.nodes.quantize(x, self._step(params.scale)), params)
 
     def dequantize(self, x: Quantized) -> Any:
-        name = x.tensor.handle.name
-        if name not in self._floats:
-            made = self.nodes.dequantize(x.tensor, self._step(x.params.scale))
-            if name.endswith(_SUFFIX) and not self.nodes.known(name[: -len(_SUFFIX)]):
-                self.nodes.rename(made, name[: -len(_SUFFIX)])
-            self._floats[name] = made
-        return self._floats[name]
+        if x.tensor.real is None:
+            x.tensor.real = self.nodes.dequantize(x.tensor, self._step(x.params.scale))
+            name = x.tensor.handle.name
+            if name in self._named:
+                plain = name[: -len(_SUFFIX)]
+                self.nodes.claim(x.tensor.real, INPUT + "_rounded" if plain == INPUT else plain)
+        return x.tensor.real
 
     def _filters(self, filters: Filters) -> Any:
         whole = self.nodes.constant(filters.weights, "weights" + _SUFFIX, INT8)
@@ -142,22 +142,12 @@ class RangedInt8Builder(TensorrtInt8Builder):
         steps = filters.scales.reshape([-1] + [1] * (filters.weights.ndim - 1))
         return np.asarray(filters.weights * steps, np.float32)
 
-    def int8_conv2d(
-        self,
-        x: Quantized,
-        filters: Filters,
-        stride: Tuple[int, int],
-        padding: int,
-        dilation: int,
-        groups: int,
-        relu: bool,
-        out: Optional[QParams],
-    ) -> Any:
-        rest = (stride, padding, dilation, groups, relu, out)
-        if not filters.weights.any() or np.abs(filters.weights).max() == WEIGHT_MAX:
-            return super(RangedInt8Builder, self).int8_conv2d(x, filters, *rest)
-        with self.nodes.in_fp32():  # a blur, whose weights TensorRT would round
-            return super(RangedInt8Builder, self).int8_conv2d(x, filters, *rest)
+    def activation(self, x: Any, name: str) -> TensorrtTensor:
+        """A formula that reads an inner value twice is float: there fusion, which keeps from rounding, may end."""
+        if effective(name, self.dialect.name).name not in BRANCHED:
+            return super(RangedInt8Builder, self).activation(x, name)
+        with self.nodes.in_fp32():
+            return super(RangedInt8Builder, self).activation(x, name)
 
 
 def _biases(filters: Filters, source: QParams) -> np.ndarray:

@@ -114,8 +114,7 @@ class _Definition(object):
         before = self.builder.before.pop(layer.index, None)
         for name, made in ((output_name(layer), tensor), (before_name(layer), before)):
             if made is not None and made.handle is not None and self.nodes.makes(made):
-                if not self.nodes.known(name):
-                    self.nodes.rename(made, name)
+                self.nodes.claim(made, name)
                 self._set_range(layer, name, made)
         return y
 

@@ -80,6 +80,15 @@ class Nodes(object):
         finally:
             self._fp32 = before
 
+    @contextmanager
+    def of_layer(self, layer: Optional[int]) -> Iterator[None]:
+        """What is added meanwhile is of that layer."""
+        before, self.layer = self.layer, layer
+        try:
+            yield
+        finally:
+            self.layer = before
+
     def label(self, suffix: str) -> str:
         """A name for something of the layer being lowered."""
         base = self.names.get(-1 if self.layer is None else self.layer, "net")
@@ -155,9 +164,15 @@ class Nodes(object):
             if old in values:
                 values[new] = values.pop(old)
 
-    def known(self, name: str) -> bool:
-        """Whether a tensor has that name."""
-        return name in self._makers
+    def claim(self, x: TensorrtTensor, name: str) -> None:
+        """Gives a tensor that name, and another name to what has it."""
+        if x.handle.name == name:
+            return
+        if name in self._makers:
+            other = self._makers[name].get_output(0)
+            self.rename(TensorrtTensor(other.shape, handle=other), name + "_inside")
+        self._counts[name] = 0
+        self.rename(x, name)
 
     def makes(self, x: TensorrtTensor) -> bool:
         """Whether a layer of the Darknet layer being lowered makes it."""
@@ -169,11 +184,7 @@ class Nodes(object):
         if x.handle.name != name:
             if x.handle.is_network_input or x.handle.is_network_output or x.handle.name in self.names.values():
                 x = self.copy(x, "output")
-            if name in self._makers:
-                maker = self._makers[name].get_output(0)
-                self.rename(TensorrtTensor(maker.shape, handle=maker), name + "_inside")
-            self._counts[name] = 0
-            self.rename(x, name)
+            self.claim(x, name)
         self.network.mark_output(x.handle)
         return name
 

@@ -47,10 +47,11 @@ class TensorrtBuilder(TensorrtMaps):
 
     def _convolution(self, x: Any, weight: Any, out: Sequence[int], options: Dict[str, Any]) -> TensorrtTensor:
         """The convolution, made with a bias where one comes next."""
-        shape = (int(weight.shape[0]),) + tuple(out)
+        shape, layer = (int(weight.shape[0]),) + tuple(out), self.layer
 
         def made(bias: Optional[np.ndarray] = None) -> TensorrtTensor:
-            return self.nodes.convolution(x, weight, bias, shape, **options)
+            with self.nodes.of_layer(layer):  # another one may be the first to read it
+                return self.nodes.convolution(x, weight, bias, shape, **options)
 
         return TensorrtTensor((self.nodes.batch,) + shape, self.nodes.real, make=made, with_bias=made)
 

@@ -22,9 +22,10 @@ class TensorrtTensor(object):
         kind: "fp32", "fp16", "int8" or "bool" in a typed network; in others "fp32" for all floats.
         with_bias: for sums of products, what makes the tensor anew with a bias of each filter in the same layer.
         flat: for constants, the same values as a tensor [1, c, h, w].
+        real: for integers of a typed network, the tensor of what they stand for, once there is one.
     """
 
-    __slots__ = ("shape", "kind", "with_bias", "flat", "_handle", "_bound", "_make")
+    __slots__ = ("shape", "kind", "with_bias", "flat", "real", "_handle", "_bound", "_make")
 
     ndim = 4
 
@@ -41,6 +42,7 @@ class TensorrtTensor(object):
         self.shape: Tuple[int, ...] = tuple(int(n) for n in shape)
         self.kind = kind
         self.with_bias, self.flat = with_bias, flat
+        self.real: Optional["TensorrtTensor"] = None
         self._handle, self._bound, self._make = handle, bound, make
 
     def __len__(self) -> int:
@@ -81,7 +83,7 @@ _ACTIVATIONS: Dict[str, Callable[[float, float, float], float]] = {  # of a and 
     "SOFTPLUS": lambda a, alpha, beta: a + math.log1p(math.exp(-min(a, 700.0))),
     "ELU": lambda a, alpha, beta: max(a, abs(alpha)),
     "SELU": lambda a, alpha, beta: abs(beta) * max(a, abs(alpha)),
-    "CLIP": lambda a, alpha, beta: max(abs(alpha), abs(beta)),
+    "CLIP": lambda a, low, high: min(a, max(-low, high)) if low <= 0 <= high else max(abs(low), abs(high)),
 }
 _ELEMENTWISE: Dict[str, Callable[[float, float], float]] = {
     "SUM": lambda a, b: a + b,

@@ -153,8 +153,9 @@ class Quantizing(Builder):
         if self._finished == self.layer:  # the blur of a layer with antialiasing, whose weights are whole 16ths
             source = x.integers
             like = None if source is None else source.params
-        if source is None:
-            return Value(self.inner.conv2d(self.real(x), weight, stride, padding, dilation, groups))
+        if source is None or like is not None and self.quantization.scheme.implicit:
+            floats = self.inner.conv2d(self.real(x), weight, stride, padding, dilation, groups)
+            return Value(floats) if like is None else self._to_be_rounded(floats, like)
 
         def make(biases: Optional[np.ndarray], relu: bool, out: Optional[QParams]) -> Any:
             if layer is None:
@@ -164,6 +165,10 @@ class Quantizing(Builder):
             return self.inner.int8_conv2d(source, filters, stride, padding, dilation, groups, relu, out)
 
         return Value(make=make, like=like)
+
+    def _to_be_rounded(self, floats: Tensor, like: QParams) -> Value:
+        """What an int8 layer reads rounded, and a float layer as it is."""
+        return Value(make=lambda _, __, out: floats if out is None else self.inner.quantize(floats, out), like=like)
 
     def linear(self, x: Value, weight: np.ndarray) -> Value:
         layer, source = self._int8(), self._quantized(x)
