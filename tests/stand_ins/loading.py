@@ -10,6 +10,7 @@ import sys
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 _OURS = ("tensorrt", "pycuda", "simulated_gpu")
+_loaded = {}  # the modules of a release, so that they are read once
 
 
 def paths(*names):
@@ -28,13 +29,17 @@ def stand_in(release, gpu=None):
     before, path, machine = _held(), list(sys.path), os.environ.pop("STAND_IN_GPU", None)
     for name in before:
         del sys.modules[name]
+    sys.modules.update(_loaded.get(release, {}))
     sys.path[:0] = paths(release, "cuda")
     importlib.invalidate_caches()
     if gpu is not None:
         os.environ["STAND_IN_GPU"] = gpu
     try:
-        yield importlib.import_module("tensorrt")
+        module = importlib.import_module("tensorrt")
+        importlib.import_module("simulated_gpu").reset()
+        yield module
     finally:
+        _loaded[release] = _held()
         for name in _held():
             del sys.modules[name]
         sys.modules.update(before)

@@ -65,7 +65,7 @@ _local = threading.local()
 _lock = threading.Lock()
 _addresses = itertools.count(0x200000000, 0x10000000)
 initialised = [False]
-allocations, streams, ended = {}, {0: Stream()}, []
+allocations, streams = {}, {0: Stream()}
 
 
 def machine():
@@ -81,6 +81,15 @@ def stack():
     if not hasattr(_local, "stack"):
         _local.stack = []
     return _local.stack
+
+
+def reset():
+    """All as in a new process."""
+    initialised[0] = False
+    allocations.clear()
+    streams.clear()
+    streams[0] = Stream()
+    del stack()[:]
 
 
 def current():

@@ -95,7 +95,8 @@ class ConfigBase(Native):
     int8_calibrator = Attribute(lambda value: value)
 
     def __init__(self, builder):
-        self._builder, self._set, self._profiles = builder, 0, []
+        self._builder, self._profiles = builder, []
+        self._set = 1 << int(self.FLAGS.TF32)  # NvInfer.h, kTF32: "Enabled by default"
         self.profiling_verbosity = builder._release.ProfilingVerbosity.LAYER_NAMES_ONLY
 
     def _flag(self, flag):

@@ -11,6 +11,13 @@ from tensorrt.native import Attribute, Dims, Native, checked, integer
 from tensorrt.types import NUMPY
 
 
+def nptype(trt_type):
+    """numpy's type of a DataType; TypeError where it has none (tensorrt/__init__.py)."""
+    if getattr(trt_type, "name", None) not in NUMPY:
+        raise TypeError("Could not resolve TensorRT datatype to an equivalent numpy datatype.")
+    return NUMPY[trt_type.name]
+
+
 class RuntimeBase(Native):
     """Each release binds `_release`."""
 

@@ -16,8 +16,9 @@ LayerType = members(
     "LayerType",
     "CONVOLUTION CAST ACTIVATION POOLING LRN SCALE SOFTMAX DECONVOLUTION CONCATENATION ELEMENTWISE PLUGIN UNARY "
     "PADDING SHUFFLE REDUCE TOPK GATHER MATRIX_MULTIPLY RAGGED_SOFTMAX CONSTANT IDENTITY PLUGIN_V2 SLICE SHAPE "
-    "PARAMETRIC_RELU RESIZE TRIP_LIMIT RECURRENCE ITERATOR LOOP_OUTPUT SELECT FILL QUANTIZE DEQUANTIZE CONDITION CONDITIONAL_INPUT "
-    "CONDITIONAL_OUTPUT SCATTER EINSUM ASSERTION ONE_HOT NON_ZERO GRID_SAMPLE NMS REVERSE_SEQUENCE NORMALIZATION "
+    "PARAMETRIC_RELU RESIZE TRIP_LIMIT RECURRENCE ITERATOR LOOP_OUTPUT SELECT FILL QUANTIZE DEQUANTIZE CONDITION "
+    "CONDITIONAL_INPUT CONDITIONAL_OUTPUT SCATTER EINSUM ASSERTION ONE_HOT NON_ZERO GRID_SAMPLE NMS "
+    "REVERSE_SEQUENCE NORMALIZATION "
     "PLUGIN_V3",
 )
 PaddingMode = members("PaddingMode", "EXPLICIT_ROUND_DOWN EXPLICIT_ROUND_UP SAME_UPPER SAME_LOWER")
@@ -208,13 +209,13 @@ for _class in (Builder, Runtime, ICudaEngine):
     _class._release = _Release
 
 IActivationLayer, IConvolutionLayer = layers_values.IActivationLayer, layers_weights.IConvolutionLayer
-IPoolingLayer, EngineInspector = layers_maps.IPoolingLayer, running.EngineInspector
+IPoolingLayer, EngineInspector, nptype = layers_maps.IPoolingLayer, running.EngineInspector, running.nptype
 
 _WORDS = """ActivationType Builder BuilderFlag DataType Dims ElementWiseOperation EngineInspector GatherMode
 IActivationLayer IBuilderConfig IConvolutionLayer ICudaEngine IExecutionContext ILayer ILogger INetworkDefinition
 IOptimizationProfile IPoolingLayer ITensor InterpolationMode LayerInformationFormat LayerType Logger MatrixOperation
 MemoryPoolType NetworkDefinitionCreationFlag PaddingMode Permutation PoolingType ProfilingVerbosity ReduceOperation
 ResizeCoordinateTransformation ResizeRoundMode ResizeSelector Runtime SampleMode ScaleMode TensorIOMode TensorLocation
-UnaryOperation Weights bfloat16 bool float16 float32 fp8 int32 int4 int64 int8 uint8"""
+UnaryOperation Weights nptype bfloat16 bool float16 float32 fp8 int32 int4 int64 int8 uint8"""
 __all__ = _WORDS.split()
 assert all(word in globals() for word in __all__)

@@ -168,13 +168,13 @@ for _class in (Builder, Runtime, ICudaEngine):
     _class._release = _Release
 
 IActivationLayer, IConvolutionLayer = layers_values.IActivationLayer, layers_weights.IConvolutionLayer
-IPoolingLayer, EngineInspector = layers_maps.IPoolingLayer, running.EngineInspector
+IPoolingLayer, EngineInspector, nptype = layers_maps.IPoolingLayer, running.EngineInspector, running.nptype
 
 _WORDS = """ActivationType Builder BuilderFlag DataType Dims ElementWiseOperation EngineInspector GatherMode
 IActivationLayer IBuilderConfig IConvolutionLayer ICudaEngine IExecutionContext ILayer ILogger INetworkDefinition
 IOptimizationProfile IPoolingLayer ITensor LayerInformationFormat LayerType Logger MatrixOperation
 NetworkDefinitionCreationFlag PaddingMode Permutation PoolingType ProfilingVerbosity ReduceOperation
 ResizeCoordinateTransformation ResizeMode ResizeRoundMode ResizeSelector Runtime ScaleMode SliceMode TensorLocation
-UnaryOperation Weights bool float16 float32 int32 int8"""
+UnaryOperation Weights nptype bool float16 float32 int32 int8"""
 __all__ = _WORDS.split()
 assert all(word in globals() for word in __all__)
