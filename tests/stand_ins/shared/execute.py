@@ -298,7 +298,8 @@ class Step(object):
         return self.program.saw(self.layer["output"], quantized(self.reals(0), scale, self.params["axis"]))
 
     def do_dequantize(self):
-        found = Integers(self.value(0).values, self._step(), self.params["axis"])
+        x = self.value(0)  # a constant of integers is an array
+        found = Integers(x.values if isinstance(x, Integers) else x, self._step(), self.params["axis"])
         return found if self.kind == "FLOAT" else found.real
 
     def _step(self):
