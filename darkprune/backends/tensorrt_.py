@@ -8,7 +8,7 @@ import numpy as np
 
 from darkprune.backends.base import Runner
 from darkprune.backends.cuda_buffers import Buffers, Device, find_gpu
-from darkprune.backends.tensorrt_api import created
+from darkprune.backends.tensorrt_api import FP32, created
 from darkprune.engine import report as reports
 from darkprune.engine.report import Report, image_shape
 from darkprune.errors import EngineError, Notice, Place, Unsupported, UsageError, place
@@ -24,7 +24,7 @@ Tensor = NamedTuple(
         ("name", str),
         ("is_input", bool),
         ("shape", Tuple[int, ...]),  # -1 where it is dynamic
-        ("dtype", Any),  # numpy's
+        ("kind", Optional[str]),  # fp32...; None: one that we do not use
         ("number", int),  # of its binding
     ],
 )
@@ -146,8 +146,8 @@ class TensorrtRunner(Runner):
                 cause = cause.format(kind, name, list(found[name][1]), list(image))
                 raise EngineError(cause, self._where(), REBUILD + "; or give its --width and --height")
         for tensor in session.tensors:
-            if tensor.dtype != np.float32:
-                cause = "the engine's {} holds {}, not float32".format(tensor.name, np.dtype(tensor.dtype).name)
+            if tensor.kind != FP32:
+                cause = "the engine's {} holds {}, not fp32".format(tensor.name, tensor.kind or "something else")
                 raise EngineError(cause, self._where(), REBUILD)
 
     def infer(self, batch: np.ndarray, layers: Optional[Iterable[int]] = None) -> Dict[int, np.ndarray]:
@@ -174,7 +174,8 @@ class TensorrtRunner(Runner):
         names = {index: output_name(self.net.layers[index]) for index in wanted}
         with self._lock, self._device.current():
             pieces = [self._session.run(piece) for piece in _pieces(batch, self._session.batch[1])]
-        return {index: np.concatenate([piece[name] for piece in pieces]) for index, name in names.items()}
+        none = {index: np.zeros((0,) + image_shape(self.net, index), np.float32) for index in wanted}
+        return {index: np.concatenate([none[index]] + [piece[names[index]] for piece in pieces]) for index in wanted}
 
     def close(self) -> None:
         """Frees the engine and the device; may be called twice."""
@@ -229,15 +230,15 @@ class _Session(object):
         for number in range(engine.num_io_tensors):
             name = engine.get_tensor_name(number)
             is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            kind = trt.nptype(engine.get_tensor_dtype(name))
+            kind = self._api.kind(engine.get_tensor_dtype(name))
             found.append(Tensor(name, is_input, tuple(engine.get_tensor_shape(name)), kind, number))
         return found
 
     def _bound(self) -> List[Tensor]:
         """The same where it numbers them."""
-        trt, engine, found = self._api.trt, self._engine, []
+        engine, found = self._engine, []
         for number in range(engine.num_bindings):
-            kind, shape = trt.nptype(engine.get_binding_dtype(number)), tuple(engine.get_binding_shape(number))
+            kind, shape = self._api.kind(engine.get_binding_dtype(number)), tuple(engine.get_binding_shape(number))
             is_input = bool(engine.binding_is_input(number))
             found.append(Tensor(engine.get_binding_name(number), is_input, shape, kind, number))
         return found

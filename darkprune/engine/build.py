@@ -108,6 +108,7 @@ class Build(object):
             self._require_units(TARGETS[request.target])
         require_finite(net)
         self.api = api or tensorrt_api.load("tensorrt_rtx" if request.target == "rtx" else None)
+        self.api.log.clear()  # of what went wrong in an earlier build
         self.gpu = find_gpu()
         self.builder = tensorrt_api.created(self.api, self.api.trt.Builder)
         self.target = self._target()
