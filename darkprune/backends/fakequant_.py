@@ -8,7 +8,7 @@ from darkprune.backends.base import Runner
 from darkprune.backends.fakequant_ops import FakequantBuilder, Seen
 from darkprune.backends.forward import forward
 from darkprune.graph.net import Net
-from darkprune.quant.placement import Quantizing
+from darkprune.quant.placement_by_ranges import placed
 from darkprune.quant.quantization import ONNXRUNTIME, Quantization, Scheme
 from darkprune.quant.ranges import Ranges
 
@@ -36,7 +36,7 @@ class FakequantRunner(Runner):
     ) -> None:
         self.dialect = net.dialect.name
         self.quantization = Quantization(net, ranges, scheme)
-        self._builder = Quantizing(FakequantBuilder(self.dialect, seen), self.quantization)
+        self._builder = placed(FakequantBuilder(self.dialect, seen), self.quantization)
 
     def open(self) -> None:
         """Nothing to allocate: arrays are read and rounded in the first pass."""

@@ -16,7 +16,7 @@ from darkprune.errors import EngineError, Unsupported
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net, heads
 from darkprune.ops.activation_functions import effective
-from darkprune.quant.placement import Quantizing
+from darkprune.quant.placement_by_ranges import placed
 from darkprune.quant.tensors import INPUT, activation_of, before_name, output_name
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _builders(nodes: Nodes, net: Net) -> Tuple[Any, TensorrtBuilder]:
         return builder, builder
     kind = TypedInt8Builder if nodes.api.strong else RangedInt8Builder
     inner = kind(nodes, net.dialect.name)
-    return Quantizing(inner, nodes.precision.quantization), inner
+    return placed(inner, nodes.precision.quantization), inner
 
 
 class _Plain(TensorrtBuilder):

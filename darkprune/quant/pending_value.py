@@ -17,10 +17,11 @@ class Value(object):
     Attributes:
         tensor: the inner backend's float tensor, if it was made.
         integers: Quantized, where the tensor is rounded.
+        chain: what an element-wise operation made, for another one to read, where nothing is rounded between both.
         like: how to round what waits where an int8 layer reads it: as the tensor that it is a mean of.
     """
 
-    __slots__ = ("tensor", "integers", "like", "_make", "_biases", "_relu")
+    __slots__ = ("tensor", "integers", "like", "chain", "_make", "_biases", "_relu")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Value(object):
         relu: bool = False,
     ) -> None:
         self.tensor, self.integers, self.like = tensor, integers, like
+        self.chain: Tensor = None
         self._make, self._biases, self._relu = make, biases, relu
 
     @property

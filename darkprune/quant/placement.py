@@ -78,7 +78,7 @@ class Quantizing(Builder):
         """The value of a backend's tensor [N,C,H,W] of images."""
         self._finished = None
         value = Batch(self.inner.wrap(tensor))
-        self._round(value, INPUT, True)
+        self._round(value, INPUT)
         return value
 
     def finish(self, layer: Layer, y: Value) -> Value:
@@ -91,7 +91,7 @@ class Quantizing(Builder):
             y = Value(made) if out is None else Value(integers=made)
         if y.integers is not None and self.quantization.tensor(name) is not None:
             y = Value(integers=self.inner.named(y.integers, name))
-        self._round(y, name, layer.index not in self.quantization.policy.int8)
+        self._round(y, name)
         return y
 
     def real(self, x: Value) -> Tensor:
@@ -111,12 +111,10 @@ class Quantizing(Builder):
             return None
         return self._net.layers[self.layer]
 
-    def _round(self, x: Value, name: str, float_made: bool) -> None:
+    def _round(self, x: Value, name: str) -> None:
         params = self.quantization.tensor(name)
         if x.integers is None and params is not None:
-            floats = self.real(x)
-            x.integers = self.inner.named(self.inner.quantize(floats, params), name)
-            x.tensor = floats if float_made and self.quantization.scheme.implicit else None
+            x.integers, x.tensor = self.inner.named(self.inner.quantize(self.real(x), params), name), None
 
     def _quantized(self, x: Value) -> Optional[Quantized]:
         """The integers of what an int8 layer reads; None in a float layer, or for a sum of floats within a layer."""
@@ -153,9 +151,8 @@ class Quantizing(Builder):
         if self._finished == self.layer:  # the blur of a layer with antialiasing, whose weights are whole 16ths
             source = x.integers
             like = None if source is None else source.params
-        if source is None or like is not None and self.quantization.scheme.implicit:
-            floats = self.inner.conv2d(self.real(x), weight, stride, padding, dilation, groups)
-            return Value(floats) if like is None else self._to_be_rounded(floats, like)
+        if source is None:
+            return Value(self.inner.conv2d(self.real(x), weight, stride, padding, dilation, groups))
 
         def make(biases: Optional[np.ndarray], relu: bool, out: Optional[QParams]) -> Any:
             if layer is None:
@@ -165,10 +162,6 @@ class Quantizing(Builder):
             return self.inner.int8_conv2d(source, filters, stride, padding, dilation, groups, relu, out)
 
         return Value(make=make, like=like)
-
-    def _to_be_rounded(self, floats: Tensor, like: QParams) -> Value:
-        """What an int8 layer reads rounded, and a float layer as it is."""
-        return Value(make=lambda _, __, out: floats if out is None else self.inner.quantize(floats, out), like=like)
 
     def linear(self, x: Value, weight: np.ndarray) -> Value:
         layer, source = self._int8(), self._quantized(x)
