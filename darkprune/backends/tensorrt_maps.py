@@ -8,7 +8,7 @@ from darkprune.backends import geometry
 from darkprune.backends.base import Builder
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.tensorrt_nodes import Nodes
-from darkprune.backends.tensorrt_tensor import TensorrtTensor
+from darkprune.backends.tensorrt_tensor import LARGEST, TensorrtTensor
 from darkprune.darknet.dialect import DEFAULT
 
 
@@ -170,7 +170,8 @@ class TensorrtMaps(Builder):
             squares = self.nodes.elementwise("PROD", x, x)
             weight = weight[:, :, None, None] * np.float32(alpha)
             total = self.nodes.convolution(squares, weight, np.full(c, kappa), x.shape[1:], "around")
-            most = max(kappa, 1e-6) ** -beta
+            least = kappa - alpha * squares.bound  # the channel that the sum misses may be all there is
+            most = least**-beta if least > 0 else LARGEST
             factors = self.nodes.elementwise("POW", total, self._number(-beta, "power"), bound=most)
             return self.nodes.elementwise("PROD", x, factors)
 

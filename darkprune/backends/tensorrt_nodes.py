@@ -116,7 +116,7 @@ class Nodes(object):
         self.made.setdefault(self.layer, []).append(layer)
         self._set_precision(layer, kind)
         found = TensorrtTensor(self._shape(tensor, name, shape), kind, tensor)
-        self.set_range(found, bound)
+        self.set_range(found, min(bound, LARGEST))
         return found
 
     def _shape(self, tensor: Any, name: str, shape: Optional[Sequence[int]]) -> Tuple[int, ...]:
@@ -145,9 +145,9 @@ class Nodes(object):
         """Makes -amax..amax the range of a tensor of an int8 net without types; 0 stands for one of only zeros."""
         if not self.ranged or x.kind in (BOOL, INT32):
             return
-        amax = min(float(amax), LARGEST) if amax > 0 else 127.0  # of step 1, as Quantization has it
         if not np.isfinite(amax):
             raise EngineError("the range of {} is not finite".format(x.handle.name), hint="calibrate again")
+        amax = float(amax) if amax > 0 else 127.0  # of step 1, as Quantization has it
         if x.handle.set_dynamic_range(-amax, amax) is False:
             self.api.required(None, "set the range of " + x.handle.name)
         self.ranges[x.handle.name] = amax
@@ -215,11 +215,16 @@ class Nodes(object):
         """Weights of the values, in the type of the layer. Raises EngineError where float16 cannot hold them."""
         kind = kind or self.real
         array = np.asarray(values)
-        if kind == FP16 or not self.api.strong and self.precision.half:
+        if kind == FP16 or self._may_be_half():
             self._require_half(array)
         array = np.asarray(array, _NUMPY[kind], order="C")
         self.keep.append(array)
         return self.api.trt.Weights(array)
+
+    def _may_be_half(self) -> bool:
+        """Whether a network without types may turn the layer into fp16; an int8 one too, where int8 is lacking."""
+        fixed = self.api.strong or self._fp32 or not self.precision.half
+        return not fixed and self.precision.of(self.layer) != FP32
 
     def _require_half(self, array: np.ndarray) -> None:
         finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
