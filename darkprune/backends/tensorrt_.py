@@ -83,32 +83,26 @@ class TensorrtRunner(Runner):
     def _wanted(self) -> Optional[str]:
         """Which of the TensorRTs the engine's report names."""
         self.report = reports.read(self.engine) if self.engine is not None else None
-        name = self._built_with().get("name")
+        name = None if self.report is None else self.report.fields["tensorrt"]["name"]
         return name if name in ("tensorrt", "tensorrt_rtx") else None
 
     def _require_version(self) -> None:
         """Raises EngineError where the report tells of another version than the one that is here. TensorRT itself says
         so in its own words, and only that the engine does not load."""
-        built = self._built_with().get("version", self._api.version)
+        built = self._api.version if self.report is None else self.report.fields["tensorrt"]["version"]
         if self._api.name == "tensorrt" and built != self._api.version:
-            cause = "the engine was built with TensorRT {}, here is {}".format(str(built)[:20], self._api.version)
+            cause = "the engine was built with TensorRT {}, here is {}".format(built[:20], self._api.version)
             raise EngineError(cause, self._where(), REBUILD)
 
     def _require_gpu(self) -> None:
         """Raises EngineError where the report tells of another GPU."""
         built = self.report.fields.get("gpu") if self.report is not None else None
         here = find_gpu()
-        if self._api.name != "tensorrt" or not isinstance(built, dict) or here is None:
-            return
-        if built.get("capability") != list(here.capability):
+        if self._api.name == "tensorrt" and built and here and built["capability"] != list(here.capability):
             cause = "the engine was built on another GPU ({}, compute capability {}), here is {}, {}.{}"
-            major = ".".join(str(part) for part in built.get("capability") or ["?"])
-            cause = cause.format(str(built.get("name"))[:40], major[:10], here.name, *here.capability)
+            capability = ".".join(str(part) for part in built["capability"])
+            cause = cause.format(str(built.get("name"))[:40], capability[:10], here.name, *here.capability)
             raise EngineError(cause, self._where(), REBUILD)
-
-    def _built_with(self) -> Dict[str, Any]:
-        found = self.report.fields.get("tensorrt") if self.report is not None else None
-        return found if isinstance(found, dict) else {}
 
     def _read(self) -> bytes:
         """The engine's bytes, if it is the net's."""

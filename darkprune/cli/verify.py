@@ -106,8 +106,7 @@ def _reader(name: str, net: Net, batch: np.ndarray, engine: Optional[str]) -> Li
 def _tolerance(engine: Optional[str]) -> float:
     """None for an engine that rounds more than float32 does."""
     report = None if engine is None else reports.read(engine)
-    precision = report.fields.get("precision") if report is not None else None
-    rounds = isinstance(precision, dict) and precision.get("requested") in ("fp16", "int8")
+    rounds = report is not None and report.fields["precision"]["requested"] in ("fp16", "int8")
     return float("inf") if rounds else READERS
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from darkprune.errors import EngineError, place
 from darkprune.graph.key import pair_key
@@ -18,7 +18,17 @@ FORMAT = "darkprune engine 1"
 SUFFIX = ".json"  # behind the engine's own name
 MAX_BYTES = 1 << 26
 _CHUNK = 1 << 20
-_FIELDS = (("pair", str), ("dialect", str), ("engine", dict), ("input", dict), ("batch", dict), ("heads", list))
+_FIELDS: Sequence[Tuple[str, Any, Dict[str, Any]]] = (  # those that are read again, and within them
+    ("pair", str, {}),
+    ("dialect", str, {}),
+    ("engine", dict, {"sha256": str}),
+    ("inputs", dict, {}),
+    ("input", dict, {"width": int, "height": int, "channels": int}),
+    ("batch", dict, {"least": int, "most": int}),
+    ("heads", list, {}),
+    ("precision", dict, {"requested": str}),
+    ("tensorrt", dict, {"name": str, "version": str}),
+)
 _REBUILD = "build the engine again (darkprune build)"
 
 Head = NamedTuple(
@@ -45,7 +55,7 @@ class Report(object):
     @property
     def batch(self) -> Tuple[int, int]:
         """The least and the most images at once."""
-        return int(self.fields["batch"]["least"]), int(self.fields["batch"]["most"])
+        return self.fields["batch"]["least"], self.fields["batch"]["most"]
 
     @property
     def heads(self) -> List[Head]:
@@ -69,7 +79,7 @@ class Report(object):
         """Raises EngineError where the engine is that of another pair, dialect or input size than `net`."""
         shape, ours = net.input.shape, self.fields["input"]
         where = place(self.path) if self.path else None
-        size = (ours.get("width"), ours.get("height"), ours.get("channels"))
+        size = (ours["width"], ours["height"], ours["channels"])
         if size != (shape.w, shape.h, shape.c):
             cause = "the engine takes images of {} x {} x {}, the net of {} x {} x {}"
             hint = "run it at the engine's size (--width, --height), or build it again"
@@ -85,7 +95,7 @@ class Report(object):
 
     def require_engine(self, path: str) -> None:
         """Raises EngineError where the engine's file is not the one that the report is about."""
-        if sha256_of(path) != self.fields["engine"].get("sha256"):
+        if sha256_of(path) != self.fields["engine"]["sha256"]:
             cause = "this report is about another engine than the one beside it"
             raise EngineError(cause, place(self.path) if self.path else None, _REBUILD)
 
@@ -111,18 +121,26 @@ def read(engine: str) -> Optional[Report]:
         fields = None
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise EngineError("this is no report of an engine of this version", place(path), _REBUILD)
-    for name, kind in _FIELDS:
-        if not isinstance(fields.get(name), kind):
-            raise EngineError('"{}" is missing or malformed'.format(name), place(path), _REBUILD)
-    report = Report(fields, path)
-    try:
-        least, most = report.batch
-        sound = 1 <= least <= most and bool(report.heads)
-    except (KeyError, TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise EngineError('"batch" or "heads" is malformed', place(path), _REBUILD)
-    return report
+    for name in _malformed(fields):
+        raise EngineError('"{}" is missing or malformed'.format(name), place(path), _REBUILD)
+    return Report(fields, path)
+
+
+def _malformed(fields: Dict[str, Any]) -> Iterator[str]:
+    """The names of the fields that are read again and cannot be."""
+    for name, kind, within in _FIELDS:
+        value = fields.get(name)
+        if not isinstance(value, kind) or not all(isinstance(value.get(key), k) for key, k in within.items()):
+            yield name
+    heads, batch, gpu = fields.get("heads"), fields.get("batch"), fields.get("gpu")
+    if not all(isinstance(head, dict) and set(Head._fields) <= set(head) for head in heads or [None]):
+        yield "heads"
+    if isinstance(batch, dict) and not 1 <= batch.get("least", 0) <= batch.get("most", 0):
+        yield "batch"
+    if not all(isinstance(entry, dict) for entry in (fields.get("inputs") or {}).values()):
+        yield "inputs"
+    if gpu is not None and not (isinstance(gpu, dict) and isinstance(gpu.get("capability"), list)):
+        yield "gpu"
 
 
 def described(net: Net, batch: Tuple[int, int], heads: List[Head], preprocessing: Optional[str]) -> Dict[str, Any]:

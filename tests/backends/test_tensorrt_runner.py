@@ -4,12 +4,14 @@ The stand-ins' memory holds bytes, their streams do nothing until they are waite
 numpy by code of their own: a copy that is missing or too early gives wrong numbers, as on a GPU.
 """
 
+import json
 import sys
 import threading
 
 import numpy as np
 import pytest
 
+from darkprune.backends import cuda_buffers, tensorrt_api
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.tensorrt_ import TensorrtRunner
 from darkprune.engine import report as reports
@@ -168,6 +170,17 @@ def test_two_at_once(release):
 # ---- what is refused
 
 
+def without(*libraries):
+    """In place of importlib.import_module, where some libraries are not there."""
+
+    def load_module(name, package=None):
+        if name.split(".")[0] in libraries:
+            raise ImportError("No module named {}".format(name))
+        return __import__(name, fromlist=["*"])
+
+    return load_module
+
+
 def refusal(call):
     with pytest.raises(DarkpruneError) as caught:
         call()
@@ -241,23 +254,25 @@ def test_a_report_of_another_engine(release, folder):
     )
 
 
-@pytest.mark.parametrize(
-    "text, cause",
-    [
-        (b"{", "this is no report of an engine of this version"),
-        (b'{"format": "darkprune engine 1"}', '"pair" is missing or malformed'),
-        (
-            b'{"format": "darkprune engine 1", "pair": "", "dialect": "", "engine": {}, "input": {}, '
-            b'"batch": {"least": 2, "most": 1}, "heads": [{"layer": 0, "tensor": "x", "shape": [1]}]}',
-            '"batch" or "heads" is malformed',
-        ),
-    ],
-)
-def test_a_damaged_report(folder, text, cause):
-    (folder / "net.engine.json").write_bytes(text)
-    assert refusal(lambda: reports.read("net.engine")) == (
-        "net.engine.json: error: {}\nhint: build the engine again (darkprune build)".format(cause)
-    )
+def test_a_damaged_report(folder):
+    with stand_in("tensorrt82"):
+        built("net.engine")
+    path = folder / "net.engine.json"
+    sound = json.loads(path.read_text())
+
+    def said(text):
+        path.write_text(text)
+        found = refusal(lambda: reports.read("net.engine"))
+        assert found.startswith("net.engine.json: error: ")
+        assert found.endswith("\nhint: build the engine again (darkprune build)")
+        return found.splitlines()[0][len("net.engine.json: error: ") :]
+
+    assert said("{") == said("[]") == said('{"format": "x"}') == "this is no report of an engine of this version"
+    for name in ("pair", "dialect", "engine", "inputs", "input", "batch", "heads", "precision", "tensorrt"):
+        for value in (None, 3, {"least": 2, "most": 1}, [3], {"x": 3}):
+            found = said(json.dumps(dict(sound, **{name: value})))
+            assert found == '"{}" is missing or malformed'.format(name)
+    assert said(json.dumps(dict(sound, gpu={}))) == '"gpu" is missing or malformed'
 
 
 def test_files_that_are_no_engines(release, folder):
@@ -312,20 +327,24 @@ def test_no_gpu(release, folder, monkeypatch):
 
 def test_no_pycuda(release, folder, monkeypatch):
     built("net.engine")
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "pycuda", None)
-        patch.setitem(sys.modules, "pycuda.driver", None)
-        found = refusal(TensorrtRunner(opened(), "net.engine").open)
-    assert found.startswith("error: pycuda cannot be imported: ")
-    assert found.endswith("\nhint: pip install pycuda; on JetPack 4.6: pip3 install 'pycuda<2021.1'")
+    monkeypatch.setattr(cuda_buffers.importlib, "import_module", without("pycuda"))
+    assert refusal(TensorrtRunner(opened(), "net.engine").open) == (
+        "error: pycuda cannot be imported: No module named pycuda.driver\n"
+        "hint: pip install pycuda; on JetPack 4.6: pip3 install 'pycuda<2021.1'"
+    )
 
 
 def test_no_tensorrt(folder, monkeypatch):
-    for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
-        monkeypatch.setitem(sys.modules, name, None)
-    found = refusal(TensorrtRunner(opened()).open)
-    assert found.startswith("error: TensorRT cannot be imported (tensorrt: ")
-    assert "hint: on a Jetson TensorRT comes with JetPack" in found
+    names = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
+    monkeypatch.setattr(tensorrt_api.importlib, "import_module", without(*names))
+    expected = (
+        "error: TensorRT cannot be imported (tensorrt: No module named tensorrt; tensorrt_rtx: No module named "
+        "tensorrt_rtx; tensorrt_rtx_bindings: No module named tensorrt_rtx_bindings)\n"
+        "hint: on a Jetson TensorRT comes with JetPack (see tools/tx2_setup.md), elsewhere from NVIDIA; engines for "
+        "RTX GPUs are built without either: pip install tensorrt_rtx_cu12_libs tensorrt_rtx_cu12_bindings"
+    )
+    assert refusal(TensorrtRunner(opened()).open) == expected
+    assert refusal(lambda: Build(opened(), Request())) == expected
 
 
 def test_too_little_memory_on_the_gpu(release, folder, monkeypatch):
