@@ -7,14 +7,14 @@ from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
-from darkprune.backends.tensorrt_nodes import Nodes
+from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
 
 
 class Formula(object):
     """Element-wise layers, and sums over the channels; numbers among what they read become constants."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Layers) -> None:
         self._nodes = nodes
 
     def act(self, kind: str, x: TensorrtTensor, alpha: Optional[float] = None, beta: Optional[float] = None) -> Any:

@@ -14,10 +14,11 @@ import numpy as np
 from darkprune.backends.int8_base import Filters, Int8Builder, Move, Quantized
 from darkprune.backends.tensorrt_activations import BRANCHED
 from darkprune.backends.tensorrt_api import FP32, INT8
-from darkprune.backends.tensorrt_nodes import Nodes
+from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_ops import TensorrtBuilder
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
 from darkprune.darknet.dialect import DEFAULT
+from darkprune.errors import EngineError
 from darkprune.ops.activation_functions import effective
 from darkprune.quant.quantization import QParams
 from darkprune.quant.tensors import INPUT
@@ -91,7 +92,7 @@ class TensorrtInt8Builder(TensorrtBuilder, Int8Builder):
 class TypedInt8Builder(TensorrtInt8Builder):
     """`Quantized` tensors are int8 tensors of the network."""
 
-    def __init__(self, nodes: Nodes, dialect_name: str = DEFAULT) -> None:
+    def __init__(self, nodes: Layers, dialect_name: str = DEFAULT) -> None:
         super(TypedInt8Builder, self).__init__(nodes, dialect_name)
         self._named: Set[str] = set()
         self._steps: Dict[float, TensorrtTensor] = {}
@@ -104,6 +105,8 @@ class TypedInt8Builder(TensorrtInt8Builder):
 
     def _step(self, scale: float) -> TensorrtTensor:
         """The tensor of an activation's scale."""
+        if not 0 < scale < np.inf:
+            raise EngineError("a step of {} cannot be that of integers".format(scale), hint="calibrate again")
         if scale not in self._steps:
             self._steps[scale] = self.nodes.constant(np.array(scale, np.float32), "scale", FP32)
         return self._steps[scale]

@@ -7,7 +7,7 @@ import numpy as np
 from darkprune.backends import geometry
 from darkprune.backends.base import Builder
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.backends.tensorrt_nodes import Nodes
+from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_tensor import LARGEST, TensorrtTensor
 from darkprune.darknet.dialect import DEFAULT
 
@@ -17,7 +17,7 @@ class TensorrtMaps(Builder):
 
     backend = "tensorrt"
 
-    def __init__(self, nodes: Nodes, dialect_name: str = DEFAULT) -> None:
+    def __init__(self, nodes: Layers, dialect_name: str = DEFAULT) -> None:
         self.nodes = nodes
         super(TensorrtMaps, self).__init__(dialect_name)
 

@@ -7,7 +7,8 @@ import numpy as np
 from darkprune.backends.forward import forward
 from darkprune.backends.tensorrt_api import FP32, Api
 from darkprune.backends.tensorrt_int8 import RangedInt8Builder, TypedInt8Builder
-from darkprune.backends.tensorrt_nodes import Batch, Nodes
+from darkprune.backends.tensorrt_layers import Layers
+from darkprune.backends.tensorrt_nodes import Batch
 from darkprune.backends.tensorrt_ops import TensorrtBuilder
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
 from darkprune.edit.fuse_bn import fuse_batch_norm
@@ -61,7 +62,7 @@ def define(
     if not shape.c:
         cause = "the net takes {} flat values; engines take images".format(shape.outputs)
         raise Unsupported(cause, net.config.place(), "images need a net with a width and height")
-    nodes = Nodes(api, network, precision, batch, {layer.index: output_name(layer) for layer in net.layers})
+    nodes = Layers(api, network, precision, batch, {layer.index: output_name(layer) for layer in net.layers})
     definition = _Definition(net, nodes)
     try:
         definition.run()
@@ -84,7 +85,7 @@ def folded(net: Net) -> Net:
 class _Definition(object):
     """A net on its way into a network."""
 
-    def __init__(self, net: Net, nodes: Nodes) -> None:
+    def __init__(self, net: Net, nodes: Layers) -> None:
         self.net, self.nodes = net, nodes
         self.outer, self.builder = _builders(nodes, net)
         self.outputs: Dict[int, str] = {}
@@ -154,7 +155,7 @@ class _Definition(object):
         return found
 
 
-def _builders(nodes: Nodes, net: Net) -> Tuple[Any, TensorrtBuilder]:
+def _builders(nodes: Layers, net: Net) -> Tuple[Any, TensorrtBuilder]:
     """(what the layers are lowered with, the builder within that adds layers)."""
     if nodes.precision.quantization is None:
         builder = _Plain(nodes, net.dialect.name)

@@ -8,8 +8,8 @@ from darkprune.backends import geometry
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.tensorrt_activations import FUNCTIONS, Formula
 from darkprune.backends.tensorrt_api import BOOL
+from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_maps import TensorrtMaps
-from darkprune.backends.tensorrt_nodes import Nodes
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
 from darkprune.darknet.dialect import DEFAULT, deviation
 from darkprune.ops.activation_functions import ACTIVATIONS, effective
@@ -21,7 +21,7 @@ class TensorrtBuilder(TensorrtMaps):
     Attributes: before: by layer index, what the layer's activation reads.
     """
 
-    def __init__(self, nodes: Nodes, dialect_name: str = DEFAULT) -> None:
+    def __init__(self, nodes: Layers, dialect_name: str = DEFAULT) -> None:
         super(TensorrtBuilder, self).__init__(nodes, dialect_name)
         self.before: Dict[int, TensorrtTensor] = {}
 

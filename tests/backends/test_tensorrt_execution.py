@@ -7,15 +7,16 @@ import pytest
 
 import small_nets
 from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_network import define
-from darkprune.backends.tensorrt_nodes import Nodes
 from darkprune.backends.tensorrt_ops import TensorrtBuilder
 from darkprune.darknet.weights import Header
 from darkprune.engine.precision import Precision
 from darkprune.errors import EngineError
 from darkprune.graph.build import load as load_net
 from darkprune.graph.net import heads
-from darkprune.quant.quantization import IMPLICIT, Quantization
+from darkprune.quant.quantization import IMPLICIT, TENSORRT, Quantization
+from darkprune.quant.ranges import Range
 from int8_nets import measured, pictures
 from primitives import CASES, random
 from random_checks import draw
@@ -56,7 +57,7 @@ def old():
 def result(case, precision, any_number):
     """A primitive's value, as the network computes it."""
     made, images = Network(), len(case.tensors[0])
-    nodes = Nodes(made.api, made.network, precision, (1, images) if any_number else images, {0: "net"})
+    nodes = Layers(made.api, made.network, precision, (1, images) if any_number else images, {0: "net"})
     builder = TensorrtBuilder(nodes, case.dialect)
     builder.layer = 0
     inputs = {"x{}".format(i): x for i, x in enumerate(case.tensors)}
@@ -168,7 +169,7 @@ def test_bounds_of_inner_tensors_hold(name, old):
     float_policy = types.SimpleNamespace(policy=types.SimpleNamespace(int8=frozenset()))
     for case in (one for one in CASES if one.name == name):
         made, precision = Network(), Precision("int8", quantization=float_policy, half=False)
-        nodes = Nodes(made.api, made.network, precision, len(case.tensors[0]), {0: "net"})
+        nodes = Layers(made.api, made.network, precision, len(case.tensors[0]), {0: "net"})
         builder = TensorrtBuilder(nodes, case.dialect)
         builder.layer, inputs = 0, {"x{}".format(i): x for i, x in enumerate(case.tensors)}
         tensors = [nodes.input(key, x.shape[1:]) for key, x in sorted(inputs.items())]
@@ -188,7 +189,7 @@ def test_bounds_of_inner_tensors_hold(name, old):
 def test_a_tensor_without_a_range_is_an_error_before_the_build(old):
     made = Network()
     quantization = types.SimpleNamespace(policy=types.SimpleNamespace(int8=frozenset()))
-    nodes = Nodes(made.api, made.network, Precision("int8", quantization=quantization))
+    nodes = Layers(made.api, made.network, Precision("int8", quantization=quantization))
     x = nodes.input("data", (1, 2, 3))
     nodes.set_range(x, 1.0)
     made.network.add_identity(x.handle).get_output(0).name = "other"
@@ -199,6 +200,18 @@ def test_a_tensor_without_a_range_is_an_error_before_the_build(old):
         with pytest.raises(EngineError) as caught:
             nodes.set_range(x, amax)
         assert str(caught.value) == "error: the range of data is not finite\nhint: calibrate again"
+
+
+def test_a_range_that_makes_no_step(release, tmp_path):
+    net = small_nets.net(tmp_path, ALL)
+    ranges, made = measured(net), Network()
+    ranges.tensors["L006_convolutional"] = Range(-1.0, 1.0, float("inf"))
+    scheme = TENSORRT if made.api.strong else IMPLICIT
+    with pytest.raises(EngineError) as caught:
+        define(made.api, made.network, net, Precision("int8", quantization=Quantization(net, ranges, scheme)))
+    wrong = {"tensorrt82": "the range of L006_convolutional_prod is not finite"}
+    wrong["tensorrt10"] = "a step of inf cannot be that of integers"
+    assert caught.value.message == wrong[release] and caught.value.hint == "calibrate again"
 
 
 def test_tensorrt_gets_our_integers_back_from_their_real_values(old, tmp_path):

@@ -6,7 +6,7 @@ import need
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.tensorrt_activations import FUNCTIONS
 from darkprune.backends.tensorrt_api import FP32, load
-from darkprune.backends.tensorrt_nodes import Nodes
+from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_ops import TensorrtBuilder
 from darkprune.engine.precision import Precision
 from darkprune.errors import Unsupported
@@ -26,7 +26,7 @@ def api():
 
 def builder_of(api, precision="fp32", batch=1, dialect="alexeyab", network=None, name="net"):
     network = api.network(api.maker) if network is None else network
-    builder = TensorrtBuilder(Nodes(api, network, Precision(precision), batch, {7: name}), dialect)
+    builder = TensorrtBuilder(Layers(api, network, Precision(precision), batch, {7: name}), dialect)
     builder.layer = 7
     return builder
 
