@@ -9,8 +9,11 @@ from darkprune.backends.fakequant_ import FakequantRunner
 from darkprune.backends.fakequant_ops import FakequantBuilder
 from darkprune.backends.forward import forward
 from darkprune.backends.numpy_ import NumpyRunner
+from darkprune.ops.activation_functions import activate
 from darkprune.quant.placement import Quantizing
-from darkprune.quant.quantization import ONNXRUNTIME, TENSORRT, Quantization
+from darkprune.quant.placement_by_ranges import QuantizingByRanges, placed
+from darkprune.quant.quantization import IMPLICIT, ONNXRUNTIME, TENSORRT, Quantization
+from darkprune.quant.ranges import Range
 from int8_nets import measured, pictures
 from small_nets import HEAD, conv, route, section, shortcut
 
@@ -39,7 +42,8 @@ class Recorder(FakequantBuilder):
 
 def recorded(net, keep_float=None, scheme=ONNXRUNTIME):
     quantization = Quantization(net, measured(net, keep_float=keep_float), scheme)
-    builder = Quantizing(Recorder(), quantization)
+    builder = placed(Recorder(), quantization)
+    assert isinstance(builder, QuantizingByRanges) == (scheme is IMPLICIT)
     batch = pictures(net)
     outputs = forward(quantization.net, builder, builder.wrap(batch), small_nets.heads(net), builder.finish)
     for y in outputs.values():
@@ -135,7 +139,61 @@ def test_tensorrt_rounds_nothing_before_a_table(tmp_path):
     assert names_of(found.from_floats) == "0 1"
 
 
-@pytest.mark.parametrize("scheme", [ONNXRUNTIME, TENSORRT])
+def test_where_ranges_decide_a_convolution_is_rounded_unless_its_activation_is_fused(tmp_path):
+    text = small_nets.cfg(
+        conv(4), conv(4), conv(4, activation="relu6"), conv(4, activation="mish"), conv(4, 1, "logistic"), HEAD
+    )
+    found = recorded(small_nets.net(tmp_path, text), scheme=IMPLICIT)
+    assert names_of(found.names) == "0 1 2 3_before 3 4_before 4"
+
+
+def test_where_ranges_decide_element_wise_layers_in_a_row_are_one(tmp_path):
+    """The mish that one sum reads is added as it is; that which a convolution reads too is rounded for both."""
+    text = small_nets.cfg(
+        conv(4), conv(4, 3, "mish"), conv(4, 3, "mish"), shortcut(-2), conv(4, 1, "linear"), shortcut(-2), HEAD
+    )
+    net = small_nets.net(tmp_path, text, dead=0)
+    ranges, batch, scheme, seen = measured(net), pictures(net), IMPLICIT, {}
+    for name in ("L001_convolutional", "L002_convolutional", "L003_shortcut"):
+        coarse = ranges.tensors[name].amax * 20
+        ranges.tensors[name] = Range(-coarse, coarse, coarse)
+    ranges.tensors["L005_shortcut"] = Range(-1.0, 1.0, 1.0)
+    quantization = Quantization(net, ranges, scheme)
+    FakequantRunner(net, ranges, scheme, seen=lambda name, x: seen.update({name: x.copy()})).infer(batch)
+    step = {name: np.float32(quantization.tensor(name).scale) for name in seen}
+
+    def real(name):
+        return seen[name] * step[name]
+
+    mish = activate(real("L002_convolutional_before"), "mish")
+    total = (real("L001_convolutional") + mish) / step["L003_shortcut"]
+    assert (seen["L003_shortcut"] == np.clip(np.rint(total), -128, 127)).all()
+    rounded = (real("L001_convolutional") + real("L002_convolutional")) / step["L003_shortcut"]
+    assert (seen["L003_shortcut"] != np.clip(np.rint(rounded), -128, 127)).mean() > 0.05
+    total = (real("L003_shortcut") + real("L004_convolutional")) / step["L005_shortcut"]  # a convolution is in no row
+    assert (seen["L005_shortcut"] == np.clip(np.rint(total), -128, 127)).all()
+
+
+def test_where_ranges_decide_float_layers_hand_each_other_floats(tmp_path):
+    text = small_nets.cfg(conv(4, activation="linear"), conv(4), route(-2), conv(4, 1, "linear"), HEAD)
+    net = small_nets.net(tmp_path, text, dead=0)
+    ranges, batch = measured(net, keep_float=[0, 2, 3, 4]), pictures(net)
+    expected = NumpyRunner(net).infer(batch)[3]
+    for scheme, exact in ((IMPLICIT, True), (TENSORRT, False)):
+        found = FakequantRunner(net, ranges, scheme).infer(batch)[3]
+        assert np.allclose(found, expected, atol=1e-5) == exact
+
+
+def test_where_ranges_decide_a_blur_reads_floats_and_is_rounded(tmp_path):
+    net = small_nets.net(tmp_path, small_nets.cfg(conv(4), conv(4, stride=2, antialiasing=1), conv(4, 1), HEAD), dead=0)
+    assert names_of(recorded(net, scheme=IMPLICIT).names) == "1 2"
+    batch = pictures(net)
+    expected = NumpyRunner(net).infer(batch)[2]
+    found = FakequantRunner(net, measured(net), IMPLICIT).infer(batch)[2]
+    assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("scheme", [ONNXRUNTIME, TENSORRT, IMPLICIT])
 def test_an_int8_net_is_close_to_the_float_net(tmp_path, scheme):
     text = small_nets.cfg(conv(8), conv(8), shortcut(-2), conv(16, 3, "relu", stride=2), conv(8, 1, "swish"), HEAD)
     net = small_nets.net(tmp_path, text, dead=0)

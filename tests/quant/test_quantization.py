@@ -7,7 +7,7 @@ import small_nets
 from darkprune.errors import CalibrationError, UsageError
 from darkprune.quant import quantization
 from darkprune.quant.float_layers import Policy, default_float
-from darkprune.quant.quantization import ONNXRUNTIME, TENSORRT, QParams, Quantization
+from darkprune.quant.quantization import IMPLICIT, ONNXRUNTIME, TENSORRT, QParams, Quantization
 from darkprune.quant.ranges import Range, Ranges
 from darkprune.quant.tensors import ranged_tensors
 from small_nets import HEAD, conv, route, section, shortcut
@@ -72,6 +72,14 @@ def test_what_a_table_reads_is_rounded_only_where_the_scheme_says_so(tmp_path):
     assert quantized(net).tensor("L001_convolutional_before") is not None
     assert quantized(net, TENSORRT).tensor("L001_convolutional_before") is None
     assert quantized(net).tensor("L000_convolutional_before") is None  # a float layer's
+    assert quantized(net, IMPLICIT).tensor("L001_convolutional_before") is None  # fused
+
+
+def test_the_ranges_of_rounded_and_other_tensors(tmp_path):
+    net = small_nets.net(tmp_path, RESIDUAL)
+    found = quantized(net, IMPLICIT)
+    assert found.amax("L001_convolutional") == found.tensor("L001_convolutional").scale * 127
+    assert found.amax("data") == found.ranges.tensors["data"].amax and found.amax("L099_shortcut") is None
 
 
 @pytest.mark.parametrize(
