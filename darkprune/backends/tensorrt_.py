@@ -39,6 +39,8 @@ class TensorrtRunner(Runner):
         ranges: of the net's tensors, where no path is given.
 
     Attributes: notices: what a user should know, once it is open. report: of the engine; None where it has none.
+
+    Any thread may run and close it. The time of a pass is that of the copies to and from the GPU too.
     """
 
     name = "tensorrt"
@@ -51,7 +53,7 @@ class TensorrtRunner(Runner):
         self._device: Optional[Device] = None
         self._api: Any = None
         self._session: Optional[_Session] = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def open(self) -> None:
         """Loads the engine, or builds it.
@@ -59,6 +61,10 @@ class TensorrtRunner(Runner):
         Raises MissingDependency where TensorRT or pycuda cannot be imported; EngineError where there is no GPU, not
         enough of its memory, or the engine is that of another pair, GPU or version; and what building raises.
         """
+        with self._lock:
+            self._open()
+
+    def _open(self) -> None:
         from darkprune.backends import tensorrt_api
 
         self.close()
@@ -162,24 +168,25 @@ class TensorrtRunner(Runner):
         if batch.ndim != 4 or tuple(batch.shape[1:]) != (shape.c, shape.h, shape.w):
             cause = "the batch has shape {}, the net takes [N, {}, {}, {}]"
             raise UsageError(cause.format(list(batch.shape), shape.c, shape.h, shape.w))
-        if self._session is None or self._device is None:
-            self.open()
-        assert self._session is not None and self._device is not None
         names = {index: output_name(self.net.layers[index]) for index in wanted}
-        with self._lock, self._device.current():
-            pieces = [self._session.run(piece) for piece in _pieces(batch, self._session.batch[1])]
+        with self._lock:
+            if self._session is None or self._device is None:
+                self._open()
+            assert self._session is not None and self._device is not None
+            with self._device.current():
+                pieces = [self._session.run(piece) for piece in _pieces(batch, self._session.batch[1])]
         none = {index: np.zeros((0,) + image_shape(self.net, index), np.float32) for index in wanted}
         return {index: np.concatenate([none[index]] + [piece[names[index]] for piece in pieces]) for index in wanted}
 
     def close(self) -> None:
-        """Frees the engine and the device; may be called twice."""
-        if self._device is not None:
-            with self._lock:
+        """Frees the engine and the device; may be called twice, and from any thread."""
+        with self._lock:
+            if self._device is not None:
                 if self._session is not None:
                     with self._device.current():
                         self._session.free()
                 self._device.close()
-        self._session, self._device = None, None
+            self._session, self._device = None, None
 
 
 class _Session(object):
@@ -280,9 +287,12 @@ class _Session(object):
         for tensor in inputs:
             shape = (length,) + tensor.shape[1:]
             if self._by_name:
-                self._context.set_input_shape(tensor.name, shape)
+                taken = self._context.set_input_shape(tensor.name, shape)
             else:
-                self._context.set_binding_shape(tensor.number, shape)
+                taken = self._context.set_binding_shape(tensor.number, shape)
+            if not taken:
+                cause = "{} does not take {} images at once ({})".format(self._api.title, length, _said(self._api))
+                raise EngineError(cause, hint=REBUILD)
         self._last = length
 
     def free(self) -> None:
