@@ -3,8 +3,8 @@
 A typed network says where it rounds: by Quantize and Dequantize layers, weights as the int8 constants that they are. A
 network that follows flags rounds where ranges say so: there the real values of the same integers are handed over, from
 which TensorRT's own rounding, by the largest weight of each filter, gives the integers back, since that is 127 steps.
-Where a step was widened for the sake of a huge bias (Quantization.scales), or rounding was learned and left the largest
-weight smaller, it rounds those real values once more, to steps that are finer yet.
+Where a step was widened for the sake of a huge bias (Quantization.scales) it rounds those real values once more, to
+steps that are finer yet.
 """
 
 from typing import Any, Dict, Optional, Sequence, Set, Tuple

@@ -208,7 +208,7 @@ class Nodes(object):
         """Weights of the values, in the type of the layer. Raises EngineError where float16 cannot hold them."""
         kind = kind or self.real
         array = np.asarray(values)
-        if kind == FP16 or self._may_be_half():
+        if kind == FP16 or kind == FP32 and self._may_be_half():
             self._require_half(array)
         array = np.asarray(array, _NUMPY[kind], order="C")
         self.keep.append(array)
@@ -224,7 +224,10 @@ class Nodes(object):
         largest = float(np.abs(finite).max()) if finite.size else 0.0
         if largest > _HALF and self.layer is not None:
             cause = "layer {} has weights of up to {:.3g}, and fp16 holds at most 65504".format(self.layer, largest)
-            raise EngineError(cause, hint="--keep-float {} computes that layer in fp32".format(self.layer))
+            cure = "--keep-float {} computes that layer in fp32"
+            if self.precision.name == INT8:  # where that makes it fp16
+                cure = "use --precision fp32, or fp16 with --keep-float {}"
+            raise EngineError(cause, hint=cure.format(self.layer))
 
     def constant(self, values: Any, suffix: str, kind: str = "") -> TensorrtTensor:
         """A tensor of the shape of `values`."""

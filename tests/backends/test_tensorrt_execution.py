@@ -82,6 +82,20 @@ def test_primitive(name, kind, any_number, release):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=CLOSE[kind] * largest, err_msg=str(case))
 
 
+@pytest.mark.parametrize("batch", [1, 3, (1, 3)])
+def test_constants_are_repeated_for_each_image(batch, release):
+    values, x = random(3, 2, 1), random(batch if isinstance(batch, int) else 3, 3, 2, 1)
+    made = Network()
+    builder = TensorrtBuilder(Layers(made.api, made.network, Precision("fp32"), batch, {0: "net"}))
+    builder.layer, data = 0, builder.nodes.input("x", (3, 2, 1))
+    y = builder.concat([builder.constant(values), builder.mul(data, builder.constant(values))])
+    made.network.mark_output(y.handle)
+    if not isinstance(batch, int):
+        made.allow(3, {"x": x.shape})
+    found = made.run(Precision("fp32"), {"x": x})[0][y.handle.name]
+    assert np.array_equal(found, np.concatenate([np.broadcast_to(values, x.shape), x * values], axis=1))
+
+
 @pytest.mark.parametrize("name", sorted(set(CFGS) - NOT_RUN))
 def test_every_layer_type(name, release, tmp_path):
     one = load_type(name, "alexeyab")

@@ -106,6 +106,11 @@ def test_weights_that_fp16_cannot_hold(api, tmp_path):
     assert caught.value.hint == "--keep-float 2 computes that layer in fp32"
     assert caught.value.where.text == "[convolutional]"
     assert defined(api, one, Precision("fp16", keep_float=[2]))[2] is not None
+    one.layers[0].set_param("scales", np.full(8, 1e7, np.float32))
+    with pytest.raises(EngineError) as caught:
+        defined(api, one, int8(one))
+    assert caught.value.hint == "use --precision fp32, or fp16 with --keep-float 0"
+    assert defined(api, one, int8(one, half=False))[2] is not None
 
 
 @pytest.mark.parametrize("name", ["fp32", "int8"])
