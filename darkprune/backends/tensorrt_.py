@@ -224,6 +224,8 @@ class _Session(object):
             raise EngineError("there is not enough GPU memory to run the engine ({})".format(_said(api)), where, hint)
         shapes = OrderedDict((t.name, (self.batch[1],) + t.shape[1:]) for t in self.tensors)
         self._buffers = Buffers(device, shapes)
+        for name, address in self._buffers.addresses.items() if self._by_name else ():
+            self._context.set_tensor_address(name, address)
 
     def _named(self) -> List[Tensor]:
         """The inputs and outputs where TensorRT knows them by name: 8.5 and later."""
@@ -265,14 +267,12 @@ class _Session(object):
         host[inputs[0].name][count:length] = 0
         self._set_length(length, inputs)
         self._buffers.upload(inputs[0].name, length)
-        addresses, stream = self._buffers.addresses, self._buffers.stream.handle
+        stream = self._buffers.stream.handle
         if self._by_name:
-            for name, address in addresses.items():
-                self._context.set_tensor_address(name, address)
             done = self._context.execute_async_v3(stream)
         else:
-            bindings = [addresses[t.name] for t in self.tensors]
-            done = self._context.execute_async_v2(bindings=bindings, stream_handle=stream)
+            addresses = list(self._buffers.addresses.values())  # in the order of the bindings
+            done = self._context.execute_async_v2(bindings=addresses, stream_handle=stream)
         if not done:
             raise EngineError("{} cannot run the engine ({})".format(self._api.title, _said(self._api)), hint=REBUILD)
         for name in outputs:

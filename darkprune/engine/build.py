@@ -170,6 +170,7 @@ class Build(object):
         config = self._config(defined)
         plan = self.api.required(self.builder.build_serialized_network(network, config), "build the engine", _HINT)
         seconds = time.time() - start
+        del network, config, defined.keep[:]  # loading it takes memory too, of which boards have little
         alone = self.api.name == RTX_NAME and self.gpu is None
         inspection = Inspection({}, NO_GPU) if alone else inspected(self.api, plan)
         return Built(plan, self._report(defined, plan, seconds, inspection), self.notices)
@@ -185,7 +186,7 @@ class Build(object):
             config.clear_flag(trt.BuilderFlag.TF32)  # which drops 13 bits of a float32
         for flag in self.precision.flags(self.api):
             config.set_flag(flag)
-        if hasattr(trt, "ProfilingVerbosity") and hasattr(config, "profiling_verbosity"):
+        if hasattr(getattr(trt, "ProfilingVerbosity", None), "DETAILED"):  # since 8.2
             config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the types, for the inspector
         if self.target.name == CURRENT and hasattr(config, "set_compute_capability"):
             config.num_compute_capabilities = 1
