@@ -24,7 +24,7 @@ class Window(Sink):
             hint = "on the board itself: export DISPLAY=:0; or leave --display out, and write with -o"
             raise UsageError("there is no screen: DISPLAY is not set", hint=hint)
         try:
-            self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL)
+            self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_GUI_NORMAL)  # no tool bar
             if width and height:
                 self._cv2.resizeWindow(title, width, height)
             self._set_full(full_screen)

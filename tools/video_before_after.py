@@ -1,0 +1,148 @@
+"""A video in, videos with boxes out, before and after pruning: how many frames a second from end to end.
+
+    python tools/video_before_after.py [--nets NAME,...] [--runners NAME,...] [--frames N] [--rounds N] [--write]
+
+The video, 640 x 480 at 25 frames a second, pans over images of Debian's package darknet. Every frame is read, resized,
+run, decoded, drawn and written; the original and the pruned pair take turns. The videos stay in build/video/.
+Yolo-Fastest is trained; the weights of the others are synthetic, and would find thousands of boxes that mean nothing:
+their threshold is 1, so that none is drawn.
+"""
+
+import argparse
+import os
+import sys
+from collections import OrderedDict
+from contextlib import closing
+
+import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from measured_nets import ROOT, SHARED, pair_of  # noqa: E402
+from results import write  # noqa: E402
+
+from darkprune.backends.model import Model  # noqa: E402
+from darkprune.cli.bench import machine  # noqa: E402
+from darkprune.data import names  # noqa: E402
+from darkprune.detect.detector import THRESHOLD, Detector  # noqa: E402
+from darkprune.detect.image_file import read_image  # noqa: E402
+from darkprune.graph.build import load  # noqa: E402
+from darkprune.graph.save import save  # noqa: E402
+from darkprune.prune.pipeline import prune  # noqa: E402
+from darkprune.video import source  # noqa: E402
+from darkprune.video.loop import Loop  # noqa: E402
+from darkprune.video.opening import open_source  # noqa: E402
+from darkprune.video.recorder import Recorder  # noqa: E402
+from darkprune.video.sinks import RecordSink  # noqa: E402
+
+TOOL = "video_before_after.py"
+BUILD = os.path.join(ROOT, "build", "video")
+DATA = "/usr/share/darknet/data"
+PICTURES = ("dog", "horses", "person", "giraffe")
+SIZE, FPS, FRAMES, ROUNDS = (640, 480), 25.0, 40, 3
+RUNNERS = ("onnxruntime", "opencv")
+SIDES = ("original", "pruned")
+
+TRAINED = ("yolo-fastest-1.1-xl",)
+
+# name -> (what is said of it, options of prune)
+NETS = OrderedDict(
+    [
+        ("yolov3", ("60 % of the filters, 8 blocks", {"channels": 0.6, "blocks": 8})),
+        ("yolov4-tiny", ("60 % of the filters", {"channels": 0.6})),
+        ("yolo-fastest-1.1-xl", ("10 % of the filters, by weights", {"channels": 0.1, "score": "l2"})),
+    ]
+)
+
+
+def pan(pixels, share):
+    """A window of SIZE's proportions over an image, uint8 [H, W, 3], at that share of its way from corner to corner."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = 0.85 * min(width / SIZE[0], height / SIZE[1])
+    across, down = int(SIZE[0] * scale), int(SIZE[1] * scale)
+    left, top = int((width - across) * share), int((height - down) * share)
+    return cv2.resize(np.ascontiguousarray(pixels[top : top + down, left : left + across]), SIZE)
+
+
+def make_clip(path, frames):
+    """The video."""
+    recorder, each = Recorder(path, FPS, overwrite=True), -(-frames // len(PICTURES))
+    pictures = [read_image(os.path.join(DATA, name + ".jpg")) for name in PICTURES]
+    for number in range(frames):
+        recorder.write(pan(pictures[number // each], number % each / each))
+    recorder.close()
+
+
+def pairs(name):
+    """(cfg, weights) of the original and of the pruned net, which is written on the first run."""
+    trained = os.path.join(SHARED, "models", "yolo-fastest-1.1", name)
+    original = (trained + ".cfg", trained + ".weights") if os.path.exists(trained + ".weights") else pair_of(name)
+    prefix = os.path.join(BUILD, name + "-pruned")
+    if not os.path.exists(prefix + ".cfg"):
+        result = prune(load(*original), force=True, **NETS[name][1])
+        save(result.net, prefix, overwrite=True, plan=result.plan)
+    return [original, (prefix + ".cfg", prefix + ".weights")]
+
+
+def run(pair, runner, clip, output, classes, threshold):
+    """The Summary of one pass over the video, which writes `output`."""
+    with Model(pair[0], pair[1], runner) as model, closing(open_source(source.video(clip))) as capture:
+        with closing(RecordSink(output, capture, overwrite=True)) as sink:
+            return Loop([Detector(model, threshold)], classes).run(capture, [sink])
+
+
+def measure(name, runner, clip, rounds):
+    """The summaries of each round: [(original's, pruned's)]."""
+    both, classes = pairs(name), names.read(os.path.join(DATA, "coco.names"))
+    threshold = THRESHOLD if name in TRAINED else 1.0
+    outputs = [os.path.join(BUILD, "{}-{}-{}.mp4".format(name, runner, side)) for side in SIDES]
+    found = []
+    for _ in range(rounds):
+        found.append([run(pair, runner, clip, output, classes, threshold) for pair, output in zip(both, outputs)])
+    return found
+
+
+def row(name, runner, measured):
+    """A line of the table: medians over the rounds."""
+    fps = [float(np.median([sides[number].fps[0] for sides in measured])) for number in range(2)]
+    ratio = float(np.median([sides[1].fps[0] / sides[0].fps[0] for sides in measured]))
+    cells = [name, NETS[name][0], runner, "{:.1f}".format(fps[0]), "{:.1f}".format(fps[1]), "{:.2f}".format(ratio)]
+    for number in range(2):
+        times = np.median([sides[number].times[0] for sides in measured], axis=0) * 1000
+        cells.append(" / ".join("{:.1f}".format(value) for value in times))
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def table(rows, frames, rounds):
+    """The part of docs/results.md."""
+    head = ["net", "pruned", "runner", "FPS before", "after", "ratio", "pre / infer / post ms before", "after"]
+    text = "| {} |\n|{}\n".format(" | ".join(head), "---|" * len(head)) + "".join(rows)
+    text += "\nMedians of {} rounds over {} frames of {} x {}; the ratio is the median of the rounds' ratios. {}.\n"
+    return text.format(rounds, frames, SIZE[0], SIZE[1], machine())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--runners", default=",".join(RUNNERS))
+    parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
+    arguments = parser.parse_args()
+    os.makedirs(BUILD, exist_ok=True)
+    clip, rows = os.path.join(BUILD, "clip.mp4"), []
+    make_clip(clip, arguments.frames)
+    for name in arguments.nets.split(","):
+        for runner in arguments.runners.split(","):
+            rows.append(row(name, runner, measure(name, runner, clip, arguments.rounds)))
+            sys.stderr.write(rows[-1])
+    text = table(rows, arguments.frames, arguments.rounds)
+    sys.stdout.write(text)
+    if arguments.write:
+        write("video", TOOL, text)
+
+
+if __name__ == "__main__":
+    main()
