@@ -17,14 +17,19 @@ def picture(number, width=64, height=48):
     return pixels
 
 
-def write(path, frames=10, fps=20.0, width=64, height=48):
-    """A video of that many pictures; its codec is that of the suffix."""
+def noise(number, width=64, height=48):
+    """uint8 [H, W, 3] without two places that are alike, so that no two boxes are equally sure."""
+    return np.random.RandomState(number).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def write(path, frames=10, fps=20.0, width=64, height=48, drawn=picture):
+    """A video of that many pictures, by default moving squares; its codec is that of the suffix."""
     cv2 = need.opencv()
     codec = "MJPG" if str(path).endswith(".avi") else "mp4v"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (width, height))
     assert writer.isOpened()
     for number in range(frames):
-        writer.write(picture(number, width, height))
+        writer.write(drawn(number, width, height))
     writer.release()
     return str(path)
 
