@@ -16,6 +16,8 @@ from darkprune.data import image_list, names
 from darkprune.data.data_file import DataFile
 from darkprune.data.text import resolve
 from darkprune.errors import GraphError, MissingDependency, Notice, Unsupported, UsageError, VerifyError, place
+from darkprune.quant.calibrate import LETTERBOX, preprocessing_of
+from darkprune.quant.ranges import Ranges
 
 FASTEST = ("onnxruntime", "opencv", "torch", "numpy")  # on a CPU; tried in this order where no runner is asked for
 _DARKNETS = ("coco.data", "imagenet1k.data")  # in the folder cfg, or beside the cfg
@@ -98,11 +100,30 @@ def _open(arguments: argparse.Namespace, runner: str, require: Callable[[Model],
     try:
         model.__enter__()
         warn(getattr(model.runner, "notices", []))
+        warn(_preprocessing(arguments, model))
         require(model)
         return model
     except BaseException:
         model.close()
         raise
+
+
+def _preprocessing(arguments: argparse.Namespace, model: Model) -> List[Notice]:
+    """A warning where ranges were measured on images that were made inputs in another way than these are."""
+    report, measured = getattr(model.runner, "report", None), None
+    if arguments.int8 is not None:
+        measured = Ranges.read(arguments.int8).preprocessing
+    elif report is not None and report.fields["int8"] is not None:
+        measured = report.fields["preprocessing"]
+    classifier = not any(layer.op.detector for layer in model.net.layers)
+    letterbox = arguments.letter_box or classifier and arguments.dialect == "pjreddie"
+    used = preprocessing_of(model.net, letterbox)
+    if measured in (None, used):
+        return []
+    hint = "give --letter-box" if measured == LETTERBOX else "leave --letter-box out"
+    cause = "its ranges were measured on images prepared by {}, these are by {}, which costs accuracy"
+    cause = cause.format(measured, used)
+    return [Notice(cause, place(arguments.int8 or arguments.engine), hint + ", or calibrate as the net is used")]
 
 
 def image_paths(words: List[str]) -> List[str]:

@@ -146,6 +146,24 @@ def test_bench_times_an_engine_beside_the_pair(folder, capsys, monkeypatch):
     assert [model["model"] for model in found["models"]] == ["net"]
 
 
+def test_images_prepared_in_another_way_than_those_of_the_calibration(folder, capsys):
+    """The most frequent reason why INT8 of other tools finds nothing."""
+    need.opencv()
+    expected = (
+        "{}: warning: its ranges were measured on images prepared by stretch, these are by letterbox, which costs "
+        "accuracy\nhint: leave --letter-box out, or calibrate as the net is used\n"
+    )
+    detect = ["detect"] + PAIR + [picture(folder)]
+    with stand_in("tensorrt82", "xavier"):
+        output(INT8, capsys)
+        assert output(detect + ["--engine", "net.engine"], capsys).err == ""
+        assert output(detect + ["--engine", "net.engine", "--letter-box"], capsys).err == expected.format("net.engine")
+        output(BUILD + ["--overwrite"], capsys)
+        assert output(detect + ["--engine", "net.engine", "--letter-box"], capsys).err == ""
+    fake = ["--runner", "fakequant", "--int8", "ranges.json"]
+    assert output(detect + fake + ["--letter-box"], capsys).err == expected.format("ranges.json")
+
+
 def test_no_runner_is_an_engines_unless_it_is_asked_for(folder, capsys):
     need.opencv()
     with stand_in("tensorrt82"):
