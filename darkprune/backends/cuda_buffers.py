@@ -30,7 +30,7 @@ GPU = NamedTuple(
 class Device(object):
     """The first CUDA device, with a context of its own until it is closed.
 
-    Raises MissingDependency where pycuda cannot be imported, EngineError where there is no device.
+    Raises MissingDependency where pycuda cannot be imported, EngineError where there is no device, or no room on it.
     """
 
     def __init__(self) -> None:
@@ -39,9 +39,13 @@ class Device(object):
         self._context: Any = None
         try:
             self.cuda.init()
-            self._context = self.cuda.Device(0).make_context()
+            device = self.cuda.Device(0)
         except self.cuda.Error as error:
             raise _no_device(error) from error
+        try:
+            self._context = device.make_context()
+        except self.cuda.Error as error:
+            raise self.failure(error) from error
         self._context.pop()
 
     @contextmanager
