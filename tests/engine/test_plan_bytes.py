@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import need
-from plan_bytes import channels_last, convolutions, floats_held, holds, holds_integers, piece
+from plan_bytes import channels_last, convolutions, held, holds, integers, pieces
 
 SCALE = np.float32(0.031234)
 
@@ -57,16 +57,22 @@ class Plan(object):
         return self.network.add_dequantize(x, scale, self.trt.float32).get_output(0)
 
 
+def floats(plan):
+    """The types as which the plan holds the weights."""
+    runs = pieces(plan.weights)
+    return [kind for kind in ("float32", "float16") if any(held(plan.data, [run.astype(kind) for run in runs]))]
+
+
 SHAPES = [((7, 5, 3, 3), 1), ((16, 32, 1, 1), 1), ((8, 1, 3, 3), 8), ((8, 4, 3, 3), 2)]
 
 
 @pytest.mark.parametrize("shape, groups", SHAPES)
 def test_int8(shape, groups):
     plan = Plan(shape, "int8", groups)
-    assert holds_integers(plan.data, plan.integers) and floats_held(plan.data, plan.weights) == []
+    assert holds(plan.data, integers(plan.integers)) and floats(plan) == []
     other = plan.integers.copy()
     other[-1, -1, -1, -1] ^= 1
-    assert not holds_integers(plan.data, other)
+    assert not holds(plan.data, integers(other))
     for values in (plan.scales * SCALE, plan.biases, 1 / SCALE):
         assert holds(plan.data, values) and not holds(plan.data, np.nextafter(values, np.float32(9)))
     assert convolutions(plan.data) == {"conv": ("int8", "int8")}
@@ -76,20 +82,33 @@ def test_a_scale_with_an_axis_makes_a_convolution_of_floats():
     """Which nothing but the listing tells."""
     plan = Plan((7, 5, 3, 3), "int8", axes=1)
     assert convolutions(plan.data) == {"conv": ("float", "float")} and holds(plan.data, plan.scales)
-    assert holds(plan.data, channels_last(plan.integers)) and floats_held(plan.data, plan.weights) == []
+    assert holds(plan.data, channels_last(plan.integers)) and floats(plan) == []
 
 
 @pytest.mark.parametrize("shape, groups", SHAPES)
 @pytest.mark.parametrize("kind, name", [("float16", "half"), ("float32", "float")])
 def test_floats(shape, groups, kind, name):
     plan = Plan(shape, kind, groups)
-    assert floats_held(plan.data, plan.weights) == [kind] and not holds_integers(plan.data, plan.integers)
+    assert floats(plan) == [kind] and not holds(plan.data, integers(plan.integers))
     assert holds(plan.data, plan.biases.astype(kind))
     assert convolutions(plan.data) == {"conv": (name, name)}
 
 
-def test_a_piece_is_of_the_largest_weight():
-    weights = np.arange(2 * 5 * 2 * 2, dtype=np.float32).reshape(2, 5, 2, 2)
-    assert piece(weights).tolist() == [23, 27, 31, 35, 39]
-    assert piece(weights[:, :1]).tolist() == [20, 21, 22, 23]
-    assert channels_last(weights, 4)[1, 1, 1].tolist() == [23, 27, 31, 35, 39, 0, 0, 0]
+def test_pieces_are_of_the_largest_weight():
+    weights = -np.arange(2 * 5 * 2 * 2, dtype=np.float32).reshape(2, 5, 2, 2)
+    assert [run.tolist() for run in pieces(weights)] == [[-23, -27, -31, -35, -39], [-19, -39]]
+    assert [run.tolist() for run in pieces(weights[:, :1])] == [[-20, -21, -22, -23], [-3, -23]]
+    assert channels_last(weights, 4)[1, 1, 1].tolist() == [-23, -27, -31, -35, -39, 0, 0, 0]
+
+
+def test_bytes_are_found_wherever_they_begin_at_an_even_address():
+    random = np.random.RandomState(1)
+    plan = random.randint(0, 256, 100000).astype(np.uint8).tobytes()
+    zeros, short = np.zeros(50, np.uint8), np.frombuffer(plan, np.uint8, 4, 70)
+    late = np.concatenate([zeros[:6], np.frombuffer(plan, np.uint8, 500, 7000)])
+    inside = [np.frombuffer(plan, np.uint8, size, start) for start, size in ((0, 9), (2, 100), (99000, 1000))]
+    assert held(plan, inside + [short]) == [True] * 4
+    absent = inside[2].copy()
+    absent[-1] ^= 1
+    assert held(plan, [absent, zeros, late]) == [False] * 3
+    assert held(plan[:7000] + bytes(6) + plan[7000:] + bytes(50), [late, zeros]) == [True, True]
