@@ -1,4 +1,4 @@
-"""Engines that TensorRT-RTX builds without a GPU: plans hold our integers, scales and biases, and no floats beside them.
+"""Engines that TensorRT-RTX builds without a GPU: plans hold our integers, scales, biases, and no others.
 
 YOLOs at a small input size, as they are and pruned to odd widths; weights are synthetic but Yolo-Fastest's.
 """
