@@ -50,9 +50,7 @@ network-mode={mode}
 {int8}# pixels become 0..1, in the order of red, green, blue
 net-scale-factor={scale}
 model-color-format=0
-maintain-aspect-ratio={letterbox}
-symmetric-padding={letterbox}
-num-detected-classes={classes}
+{stretch}num-detected-classes={classes}
 output-blob-names=boxes;scores
 parse-bbox-func-name={function}
 custom-lib-path={library}
@@ -63,6 +61,13 @@ cluster-mode=2
 pre-cluster-threshold={threshold:g}
 nms-iou-threshold={nms:g}
 topk=300
+"""
+
+_STRETCHED = "maintain-aspect-ratio=0\n"
+_LETTERBOXED = """\
+# nvinfer fills up with black where Darknet takes grey: boxes near the edges may differ
+maintain-aspect-ratio=1
+symmetric-padding=1
 """
 
 _COMPILE = """\
@@ -144,7 +149,7 @@ def config(settings: Settings) -> bytes:
         mode=1 if settings.int8 else 2,
         int8="int8-calib-file={}\n".format(TABLE) if settings.int8 else "",
         scale=repr(1 / 255),
-        letterbox=int(settings.letterbox),
+        stretch=_LETTERBOXED if settings.letterbox else _STRETCHED,
         classes=settings.classes,
         batch=settings.batch,
         threshold=settings.threshold,

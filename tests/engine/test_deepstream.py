@@ -126,7 +126,6 @@ def test_files_and_settings(folder, capsys):
         "net-scale-factor": "0.00392156862745098",
         "model-color-format": "0",
         "maintain-aspect-ratio": "0",
-        "symmetric-padding": "0",
         "num-detected-classes": "3",
         "output-blob-names": "boxes;scores",
         "parse-bbox-func-name": "NvDsInferParseDarkprune",
