@@ -12,6 +12,7 @@ changes. Exit status 1 where a plan lacks something.
 import argparse
 import json
 import os
+import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -19,7 +20,6 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools"), os.path.join(ROOT, "tests")]
 
 import kept_rows  # noqa: E402
 import results  # noqa: E402
-from bench_prune import run  # noqa: E402
 from int8_speed import synthetic_ranges  # noqa: E402
 from measured_nets import pair_of  # noqa: E402
 from trained_models import MODELS  # noqa: E402
@@ -40,6 +40,14 @@ NETS = ("yolov3-tiny", "yolov4-tiny", "yolov3-spp", "yolov3") + MODELS
 FORMS = ("whole", "pruned")
 PRECISIONS = ("fp32", "fp16", "int8")
 SHARE = 0.6  # of the removable filters
+# runs a command, and writes its seconds and peak KiB; a process that is as large as this one would count as its own
+ALONE = """
+import resource, subprocess, sys, time
+start = time.time()
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.time() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
 CODE = ("backends", "engine", "quant", "ops", "graph")
 
 
@@ -71,9 +79,10 @@ def built(cfg, weights, precision, ranges):
     engine = os.path.join(BUILD, "bench.engine")
     command = [sys.executable, "-m", "darkprune", "build", cfg, weights, "-o", engine, "--target", "rtx", "--overwrite"]
     command += ["--precision", precision] + (["--ranges", ranges] if precision == "int8" else [])
-    seconds, peak = run(command)
+    done = subprocess.run([sys.executable, "-c", ALONE] + command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    seconds, peak = [float(word) for word in done.stdout.split()]
     with open(engine, "rb") as stream, open(engine + ".json", encoding="utf-8") as text:
-        found = json.load(text), stream.read(), seconds, peak
+        found = json.load(text), stream.read(), seconds, int(peak) * 1024
     os.remove(engine), os.remove(engine + ".json")
     return found
 
