@@ -8,6 +8,7 @@ not (8.x), flags allow FP16 and INT8, the layers' own precision binds it, and ea
 """
 
 import copy
+import re
 import time
 from collections import OrderedDict
 from typing import Any, Dict, List, NamedTuple, Optional, Union
@@ -39,6 +40,7 @@ from darkprune.quant.ranges import Ranges
 PRECISIONS = (FP32, FP16, INT8)
 NO_GPU = "there is no GPU here"
 _HINT = "an INT8 layer that it cannot do may work in FP16: --keep-float LAYERS; a larger --workspace may help too"
+_NO_MEMORY = "too little memory is free: close other programs, add swap space, or build for a smaller batch"
 
 _Request = NamedTuple(
     "_Request",
@@ -168,12 +170,17 @@ class Build(object):
         network = self.api.network(self.builder)
         defined = define(self.api, network, self._net, self.precision, _batch(self.request.batch))
         config = self._config(defined)
-        plan = self.api.required(self.builder.build_serialized_network(network, config), "build the engine", _HINT)
+        plan = self.builder.build_serialized_network(network, config)
+        plan = self.api.required(plan, "build the engine", _NO_MEMORY if self._lacked_memory() else _HINT)
         seconds = time.time() - start
         del network, config, defined.keep[:]  # loading it takes memory too, of which boards have little
         alone = self.api.name == RTX_NAME and self.gpu is None
         inspection = Inspection({}, NO_GPU) if alone else inspected(self.api, plan)
         return Built(plan, self._report(defined, plan, seconds, inspection), self.notices)
+
+    def _lacked_memory(self) -> bool:
+        """Whether that is what TensorRT said."""
+        return re.search("out ?of ?memory|bad_alloc", " ".join(self.api.log.errors[-3:]), re.IGNORECASE) is not None
 
     def _config(self, defined: Defined) -> Any:
         trt = self.api.trt

@@ -201,6 +201,23 @@ def test_a_build_that_fails_says_what_tensorrt_said(net, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("words", ["Error Code 2: OutOfMemory (Requested size was 9 bytes.)", "std::bad_alloc"])
+def test_a_build_without_memory_says_so(net, monkeypatch, words):
+    """Both are TensorRT-RTX's words where a process may have little."""
+    with stand_in("tensorrt82") as module:
+
+        def fails(builder, network, config):
+            builder.logger.log(module.ILogger.ERROR, words)
+
+        monkeypatch.setattr(module.Builder, "build_serialized_network", fails)
+        with pytest.raises(EngineError) as caught:
+            Build(net, Request()).run()
+    assert str(caught.value) == (
+        "error: TensorRT 8.2.1.8 cannot build the engine: {}\nhint: too little memory is free: close other programs, "
+        "add swap space, or build for a smaller batch".format(words)
+    )
+
+
 def test_no_gpu_to_build_on(net):
     with stand_in("tensorrt82", "none"):
         with pytest.raises(EngineError) as caught:
