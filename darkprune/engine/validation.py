@@ -108,10 +108,13 @@ def require_sound(net: Net, quantization: Optional[Quantization]) -> None:
 
 
 def width_notices(net: Net, quantization: Optional[Quantization]) -> List[Notice]:
-    """Says where channels do not fill the vectors of int8 kernels; no error, only speed."""
+    """Says where channels do not fill the vectors of int8 kernels, or no layer is int8; no error, only speed."""
     if quantization is None:
         return []
     wide = [net.layers[i] for i in sorted(quantization.policy.int8) if net.layers[i].params]
+    if not wide:
+        hint = "name fewer layers with --keep-float, or use --precision fp16"
+        return [Notice("no layer with weights is INT8, as all are kept float", hint=hint)]
     odd = [layer for layer in wide if layer.shape.c % VECTOR]
     if not odd:
         return []

@@ -151,6 +151,15 @@ def test_widths_that_int8_kernels_pad(tmp_path):
     assert validation.width_notices(plain, None) == []
 
 
+def test_an_int8_engine_without_int8_layers(tmp_path):
+    plain = net(tmp_path, TEXT)
+    quantization = quantized(plain, lambda ranges: ranges.keep_float.extend(range(len(plain.layers))))
+    assert [str(notice) for notice in validation.width_notices(plain, quantization)] == [
+        "warning: no layer with weights is INT8, as all are kept float\n"
+        "hint: name fewer layers with --keep-float, or use --precision fp16"
+    ]
+
+
 @pytest.mark.parametrize(
     "arguments, expected",
     [
