@@ -81,7 +81,11 @@ def nets(tmp_path_factory):
 def test_an_int8_plan_holds_our_integers(nets, name, form):
     plan, names, quantization = nets.built(name, form, "int8")
     assert int8_plans.missing(plan, quantization, names) == []
-    assert len(int8_plans.layers_with_weights(quantization)) >= 10
+    types = list(plan_bytes.convolutions(plan).values())
+    count = len(int8_plans.layers_with_weights(quantization))
+    assert types.count(int8_plans.INTEGERS) == count >= 10
+    floats = len([layer for layer in quantization.net.layers if layer.op.convolution]) - count
+    assert types.count(LISTED["fp16"]) == floats == len(types) - count
 
 
 @pytest.mark.parametrize("name, form", [case for case in CASES if case[0] != "yolov3-spp"])
