@@ -150,7 +150,8 @@ def run(options):
     titles = ["original", "pruned"] if options.compare else [""]
     inputs = [path for pair in pairs for path in pair if path] + [p for p in (options.video, options.image) if p]
     sinks.check_files(options.output, options.log, inputs, options.overwrite)
-    with Interrupt() as interrupt, ExitStack() as stack:
+    interrupt = Interrupt()
+    with ExitStack() as stack:
         detectors = [open_detector(options, *pair, stack=stack) for pair in pairs]
         if len({detector.classes for detector in detectors}) > 1:
             raise UsageError("the two pairs have other classes", hint="compare a pair with its pruned form")
@@ -163,7 +164,8 @@ def run(options):
         files = sinks.open_files(options.output, options.log, capture, inputs, options.overwrite)
         found += [stack.enter_context(closing(sink)) for sink in files]
         loop = Loop(detectors, names, titles, find_meter()[0], interrupt)
-        summary = loop.run(capture, found, options.frames)
+        with interrupt:
+            summary = loop.run(capture, found, options.frames)
     write(sinks.summary_line(summary, titles) + "\n")
     return 0
 
@@ -173,12 +175,15 @@ def say(text):
 
 
 def main(argv=None):
-    """Exit status: 0 fine, 2 the input is at fault."""
+    """Exit status: 0 fine, 2 the input is at fault, 130 where Ctrl-C came before the first frame."""
     try:
         return run(parser().parse_args(argv))
     except DarkpruneError as error:
         say(str(error))
         return 2
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
 
 
 if __name__ == "__main__":

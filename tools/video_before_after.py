@@ -39,8 +39,8 @@ TOOL = "video_before_after.py"
 BUILD = os.path.join(ROOT, "build", "video")
 DATA = "/usr/share/darknet/data"
 PICTURES = ("dog", "horses", "person", "giraffe")
-SIZE, FPS, FRAMES, ROUNDS = (640, 480), 25.0, 40, 3
-RUNNERS = ("onnxruntime", "opencv")
+SIZE, FPS, FRAMES, ROUNDS = (640, 480), 25.0, 16, 3
+RUNNERS = ("onnxruntime",)
 SIDES = ("original", "pruned")
 
 TRAINED = ("yolo-fastest-1.1-xl",)

@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace, source: Source) -> int:
     inputs = _inputs(arguments, source)
     check = partial(sinks.check_files, arguments.output, arguments.log, overwrite=arguments.overwrite)
     check(inputs)
-    with Interrupt() as interrupt, closing(open_model(arguments)) as model, ExitStack() as stack:
+    interrupt = Interrupt()
+    with closing(open_model(arguments)) as model, ExitStack() as stack:
         detector = Detector(model, arguments.thresh, arguments.nms, arguments.letter_box)
         names = class_names(arguments, detector.classes, inputs=inputs)
         check(inputs)
@@ -66,7 +67,8 @@ def run(arguments: argparse.Namespace, source: Source) -> int:
         form = sinks.json_line if arguments.json else partial(sinks.text_line, extended=arguments.ext_output)
         outputs.append(sinks.LineSink(write, form))
         loop = Loop([detector], names, meter=find_meter()[0], stop=interrupt)
-        summary = loop.run(capture, outputs, arguments.frames)
+        with interrupt:
+            summary = loop.run(capture, outputs, arguments.frames)
     write(sinks.summary_line(summary) + "\n", sys.stderr if arguments.json else sys.stdout)
     return INTERRUPTED if interrupt.asked and not capture.live else 0
 
