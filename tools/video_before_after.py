@@ -1,9 +1,10 @@
 """A video in, videos with boxes out, before and after pruning: how many frames a second from end to end.
 
-    python tools/video_before_after.py [--nets NAME,...] [--runners NAME,...] [--frames N] [--rounds N] [--write]
+    python tools/video_before_after.py [--nets NAME,...] [--runners NAME,...] [--frames N] [--write]
 
 The video, 640 x 480 at 25 frames a second, pans over images of Debian's package darknet. Every frame is read, resized,
-run, decoded, drawn and written; the original and the pruned pair take turns. The videos stay in build/video/.
+run, decoded, drawn and written; the original and the pruned pair take turns at each frame, so that their ratio holds on
+a busy machine. The videos stay in build/video/.
 Yolo-Fastest is trained; the weights of the others are synthetic, and would find thousands of boxes that mean nothing:
 their threshold is 1, so that none is drawn.
 """
@@ -11,8 +12,9 @@ their threshold is 1, so that none is drawn.
 import argparse
 import os
 import sys
+import time
 from collections import OrderedDict
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import numpy as np
 
@@ -29,17 +31,15 @@ from darkprune.detect.image_file import read_image  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
 from darkprune.graph.save import save  # noqa: E402
 from darkprune.prune.pipeline import prune  # noqa: E402
-from darkprune.video import source  # noqa: E402
-from darkprune.video.loop import Loop  # noqa: E402
+from darkprune.video import loop, source  # noqa: E402
 from darkprune.video.opening import open_source  # noqa: E402
 from darkprune.video.recorder import Recorder  # noqa: E402
-from darkprune.video.sinks import RecordSink  # noqa: E402
 
 TOOL = "video_before_after.py"
 BUILD = os.path.join(ROOT, "build", "video")
 DATA = "/usr/share/darknet/data"
 PICTURES = ("dog", "horses", "person", "giraffe")
-SIZE, FPS, FRAMES, ROUNDS = (640, 480), 25.0, 16, 3
+SIZE, FPS, FRAMES, WARM = (640, 480), 25.0, 32, 2
 RUNNERS = ("onnxruntime",)
 SIDES = ("original", "pruned")
 
@@ -86,41 +86,64 @@ def pairs(name):
     return [original, (prefix + ".cfg", prefix + ".weights")]
 
 
-def run(pair, runner, clip, output, classes, threshold):
-    """The Summary of one pass over the video, which writes `output`."""
-    with Model(pair[0], pair[1], runner) as model, closing(open_source(source.video(clip))) as capture:
-        with closing(RecordSink(output, capture, overwrite=True)) as sink:
-            return Loop([Detector(model, threshold)], classes).run(capture, [sink])
+class Side:
+    """One pair on its way through the video, which writes `output`.
+
+    Attributes: seconds: what each frame took from end to end. times: of it, the Times of the detector.
+    """
+
+    def __init__(self, pair, runner, clip, output, classes, threshold, stack):
+        model = stack.enter_context(Model(pair[0], pair[1], runner))
+        self.detector = Detector(model, threshold)
+        self.capture = stack.enter_context(open_source(source.video(clip)))
+        self.recorder = stack.enter_context(closing(Recorder(output, FPS, overwrite=True)))
+        self.classes, self.seconds, self.times = classes, [], []
+
+    def step(self):
+        """One frame; whether there was one."""
+        start = time.perf_counter()
+        frame = self.capture.read()
+        if frame is None:
+            return False
+        objects = self.detector.detect([frame.pixels])[0]
+        rate = 1 / self.seconds[-1] if self.seconds else None
+        sides = [loop.Side("", objects, self.detector.times, rate)]
+        self.recorder.write(loop.Shot(frame, sides, self.classes, 0, None).picture())
+        self.seconds.append(time.perf_counter() - start)
+        self.times.append(self.detector.times)
+        return True
 
 
-def measure(name, runner, clip, rounds):
-    """The summaries of each round: [(original's, pruned's)]."""
+def measure(name, runner, clip):
+    """The Side of the original and that of the pruned pair, which have gone through the video."""
     both, classes = pairs(name), names.read(os.path.join(DATA, "coco.names"))
     threshold = THRESHOLD if name in TRAINED else 1.0
     outputs = [os.path.join(BUILD, "{}-{}-{}.mp4".format(name, runner, side)) for side in SIDES]
-    found = []
-    for _ in range(rounds):
-        found.append([run(pair, runner, clip, output, classes, threshold) for pair, output in zip(both, outputs)])
-    return found
+    with ExitStack() as stack:
+        sides = [Side(pair, runner, clip, out, classes, threshold, stack) for pair, out in zip(both, outputs)]
+        while all([side.step() for side in sides]):
+            pass
+    return sides
 
 
-def row(name, runner, measured):
-    """A line of the table: medians over the rounds."""
-    fps = [float(np.median([sides[number].fps[0] for sides in measured])) for number in range(2)]
-    ratio = float(np.median([sides[1].fps[0] / sides[0].fps[0] for sides in measured]))
+def row(name, runner, sides):
+    """A line of the table: medians over the frames but the first ones."""
+    seconds = [np.array(side.seconds[WARM:]) for side in sides]
+    fps = [1 / float(np.median(values)) for values in seconds]
+    ratio = float(np.median(seconds[0] / seconds[1]))
     cells = [name, NETS[name][0], runner, "{:.1f}".format(fps[0]), "{:.1f}".format(fps[1]), "{:.2f}".format(ratio)]
-    for number in range(2):
-        times = np.median([sides[number].times[0] for sides in measured], axis=0) * 1000
+    for side in sides:
+        times = np.median(side.times[WARM:], axis=0) * 1000
         cells.append(" / ".join("{:.1f}".format(value) for value in times))
     return "| " + " | ".join(cells) + " |\n"
 
 
-def table(rows, frames, rounds):
+def table(rows, frames):
     """The part of docs/results.md."""
     head = ["net", "pruned", "runner", "FPS before", "after", "ratio", "pre / infer / post ms before", "after"]
     text = "| {} |\n|{}\n".format(" | ".join(head), "---|" * len(head)) + "".join(rows)
-    text += "\nMedians of {} rounds over {} frames of {} x {}; the ratio is the median of the rounds' ratios. {}.\n"
-    return text.format(rounds, frames, SIZE[0], SIZE[1], machine())
+    text += "\nMedians over {} frames of {} x {}, the ratio that of the frames' ratios. {}, busy with other work.\n"
+    return text.format(frames, SIZE[0], SIZE[1], machine())
 
 
 def main():
@@ -128,7 +151,6 @@ def main():
     parser.add_argument("--nets", default=",".join(NETS))
     parser.add_argument("--runners", default=",".join(RUNNERS))
     parser.add_argument("--frames", type=int, default=FRAMES)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write", action="store_true", help="write the table into docs/results.md")
     arguments = parser.parse_args()
     os.makedirs(BUILD, exist_ok=True)
@@ -136,9 +158,9 @@ def main():
     make_clip(clip, arguments.frames)
     for name in arguments.nets.split(","):
         for runner in arguments.runners.split(","):
-            rows.append(row(name, runner, measure(name, runner, clip, arguments.rounds)))
+            rows.append(row(name, runner, measure(name, runner, clip)))
             sys.stderr.write(rows[-1])
-    text = table(rows, arguments.frames, arguments.rounds)
+    text = table(rows, arguments.frames)
     sys.stdout.write(text)
     if arguments.write:
         write("video", TOOL, text)
