@@ -20,7 +20,7 @@ from darkprune.graph.build import load
 from darkprune.graph.save import save
 from darkprune.graph.write import cfg_bytes
 from darkprune.prune.pipeline import prune
-from darkprune.quant.quantization import TENSORRT, Quantization
+from darkprune.quant.quantization import TENSORRT, Quantization, pack
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 8), reason="TensorRT-RTX needs a newer Python")
 
@@ -124,6 +124,22 @@ def test_another_nets_integers_are_missed(nets):
     found = int8_plans.missing(plan, quantization, {layer: names.get(layer, []) for layer in range(100)})
     for what in ("kernel of integers", "scale of each filter", "bias of each filter"):
         assert sum(what in text for text in found) == count
+
+
+def test_learned_rounding_is_in_the_plan(nets):
+    net = nets.net("yolov3-tiny", "pruned")
+    plain = nets.built("yolov3-tiny", "pruned", "int8")[2]
+    layer = int8_plans.layers_with_weights(plain)[3]
+    nearest = plain.weights(layer, int8_plans.kernel(layer))[0]
+    ranges = int8_nets.measured(net)
+    ranges.adjustments.rounding[layer.index] = pack(np.random.RandomState(0).uniform(size=nearest.shape) < 0.5)
+    done = Build(net, Request("int8", "rtx"), ranges).run()
+    names = {row["layer"]: row["tensorrt"] for row in done.report.fields["layers"]}
+    learned = Quantization(net, ranges, TENSORRT)
+    assert (learned.weights(layer, int8_plans.kernel(layer))[0] != nearest).mean() > 0.1
+    assert int8_plans.missing(bytes(done.plan), learned, names) == []
+    (lacking,) = int8_plans.missing(bytes(done.plan), plain, names)
+    assert lacking == "layer {}: the kernel of integers is not there".format(layer.index)
 
 
 def test_the_integers_by_hand(nets):
