@@ -9,6 +9,7 @@ from darkprune.detect.detector import Detection
 from darkprune.detect.image_file import import_cv2
 from darkprune.detect.results import grouped
 
+_LABELS = 100  # the surest boxes that get one: a place for each takes time, which a camera has not
 _GOLDEN = 0.6180339887  # steps of hue by it keep neighbouring classes apart
 
 Rectangle = Tuple[int, int, int, int]  # left, top, right, bottom; the last two are the first pixels outside
@@ -23,7 +24,8 @@ def colour(class_id: int) -> Tuple[int, int, int]:
 def draw(pixels: np.ndarray, objects: Sequence[Detection], names: Sequence[str]) -> np.ndarray:
     """A copy of the image, uint8 [H, W, 3] RGB, with boxes, names and confidences; the surest are on top.
 
-    Lines and letters grow with the image; labels stay inside it. Raises MissingDependency without OpenCV.
+    Lines and letters grow with the image; labels stay inside it, and of many boxes only the surest have one. Raises
+    MissingDependency without OpenCV.
     """
     cv2 = import_cv2()
     canvas = np.ascontiguousarray(pixels).copy()
@@ -34,7 +36,7 @@ def draw(pixels: np.ndarray, objects: Sequence[Detection], names: Sequence[str])
         left, top, right, bottom = _inside(box[0].box, width, height)
         cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), colour(box[0].class_id), thickness)
     writer = _Writer(cv2, canvas, thickness)
-    placed = [writer.place(box, names) for box in boxes]
+    placed = [writer.place(box, names) for box in boxes[:_LABELS]]
     for label in reversed(placed):
         writer.write(*label)
     return canvas

@@ -84,3 +84,13 @@ def test_neighbouring_classes_have_distinct_bright_colours():
     colours = np.array([colour(n) for n in range(80)], int)
     steps = np.abs(np.diff(colours, axis=0)).sum(axis=1)
     assert steps.min() > 100 and (colours.max(axis=1) == 255).all()
+
+
+def test_of_very_many_boxes_only_the_surest_have_labels():
+    """A net that finds thousands would else stop a camera for minutes."""
+    lower = Detection(0, 0.1, (200.0, 100.0, 80.0, 60.0))
+    for others, labelled in ((99, True), (100, False)):
+        many = [Detection(1, 0.9 - n / 1000, (1.0 + n / 10, 200.0, 20.0, 20.0)) for n in range(others)]
+        marks = changed([lower] + many, ["cat", "dog"])
+        assert marks[100:160, 200].all()  # the box in any case
+        assert marks[80:98, 201:230].any() == labelled
