@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -97,6 +98,7 @@ def test_ctrl_c_leaves_a_playable_file(folder):
     run = subprocess.Popen(argv, env=environment("tensorrt82", "cuda"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not os.path.exists("log.jsonl") or len((folder / "log.jsonl").read_bytes().splitlines()) < 8:
         assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
     assert run.returncode == 0, err

@@ -157,10 +157,10 @@ def test_a_camera_whose_driver_fails():
 
 
 def test_a_camera_that_hangs(monkeypatch):
-    monkeypatch.setattr(captures, "PATIENCE", 0.1)
     camera = videos.Camera(1, end="hang")
     capture = live(camera)
     assert capture.read().number == 1
+    monkeypatch.setattr(captures, "PATIENCE", 0.1)
     text = "usb://0: error: the camera stopped after frame 1: no frame came for 0.1 seconds\n"
     assert failure(capture.read) == text + "hint: is it plugged in, and its connection stable?"
     capture.close()  # returns, though the thread hangs
