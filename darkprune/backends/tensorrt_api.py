@@ -163,9 +163,13 @@ def created(api: Api, kind: Any) -> Any:
 
 
 def _api(module: Any, name: str) -> Api:
-    """The Api of a module, one for each. Raises ImportError for one that holds no TensorRT, as that of mere stubs."""
+    """The Api of a module, one for each. Raises ImportError for one that holds no TensorRT, as that of mere stubs, or
+    one of before 8.0."""
     if not hasattr(module, "Builder"):
         raise ImportError("a module without TensorRT in it")
+    if not hasattr(module.Builder, "build_serialized_network"):
+        version = getattr(module, "__version__", "")
+        raise ImportError("version {} is too old, 8.0 or later is needed".format(version))
     known = _LOADED.get(name)
     if known is None or known.trt is not module:
         known = _LOADED[name] = Api(module, name)
@@ -180,6 +184,6 @@ def _logger(module: Any, log: Log) -> Any:
             module.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
-            log.add(str(getattr(severity, "name", severity)), msg)
+            log.add(getattr(severity, "name", None) or str(severity).rpartition(".")[2], msg)
 
     return Logger()

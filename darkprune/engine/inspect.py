@@ -18,6 +18,7 @@ _TYPES = (
     (FP32, re.compile(r"fp32|float", re.I)),
 )
 _PRODUCTS = re.compile(r"conv|gemm|matrix", re.I)
+_COPIES = re.compile(r"reformat|noop", re.I)  # those are named after the layer that they copy for, and may convert
 
 Inspection = NamedTuple(
     "Inspection",
@@ -35,36 +36,44 @@ def inspected(api: Any, plan: Any) -> Inspection:
         return Inspection({}, "this TensorRT has no engine inspector")
     runtime = trt.Runtime(api.logger)
     engine = runtime.deserialize_cuda_engine(plan)
-    inspector = engine.create_engine_inspector() if engine is not None else None
-    if inspector is None:
+    if engine is None:
         return Inspection({}, "the engine cannot be loaded here")
     try:
-        layers = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))["Layers"]
+        found = precisions(_layers(trt, engine))
     except (KeyError, TypeError, ValueError):
         return Inspection({}, "the engine inspector says nothing that we can read")
-    found = precisions(layers)
     return Inspection(found, None if found else "the engine inspector tells no types")
+
+
+def _layers(trt: Any, engine: Any) -> List[Any]:
+    """The inspector's "Layers". It goes before its engine, which it does not keep alive until TensorRT 8.6."""
+    inspector = engine.create_engine_inspector()
+    return json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))["Layers"]
 
 
 def precisions(layers: List[Any]) -> Dict[int, str]:
     """Darknet layer -> int8, fp16 or fp32, from the "Layers" of an inspector's JSON.
 
     A layer of the engine counts by the type of its weights, else of its first input or output; where a Darknet layer is
-    in several, a convolution or product counts, else the first.
+    in several, the first convolution or product counts, else the first that is no mere copy.
     """
     found: Dict[int, str] = {}
-    products = set()
+    ranks: Dict[int, int] = {}
     for layer in layers:
         if not isinstance(layer, dict):
             continue  # only a name: the engine was built without details
-        kind = _type_of(layer)
-        product = bool(_PRODUCTS.search(str(layer.get("LayerType", ""))))
+        kind, rank = _type_of(layer), _rank(layer)
         for digits in _OURS.findall(str(layer.get("Name", ""))):
             index = int(digits)
-            if kind is not None and (index not in found or product and index not in products):
-                found[index] = kind
-                products.update([index] if product else [])
+            if kind is not None and rank > ranks.get(index, 0):
+                found[index], ranks[index] = kind, rank
     return found
+
+
+def _rank(layer: Dict[str, Any]) -> int:
+    """2 for a convolution or product, 0 for a copy."""
+    kind = str(layer.get("LayerType", ""))
+    return 2 if _PRODUCTS.search(kind) else 0 if _COPIES.search(kind) else 1
 
 
 def _type_of(layer: Dict[str, Any]) -> Optional[str]:

@@ -26,6 +26,7 @@ _FIELDS: Sequence[Tuple[str, Any, Dict[str, Any]]] = (  # those that are read ag
     ("input", dict, {"width": int, "height": int, "channels": int}),
     ("batch", dict, {"least": int, "most": int}),
     ("heads", list, {}),
+    ("preprocessing", str, {}),
     ("precision", dict, {"requested": str}),
     ("tensorrt", dict, {"name": str, "version": str}),
 )
@@ -132,13 +133,15 @@ def _malformed(fields: Dict[str, Any]) -> Iterator[str]:
         value = fields.get(name)
         if not isinstance(value, kind) or not all(isinstance(value.get(key), k) for key, k in within.items()):
             yield name
-    heads, batch, gpu = fields.get("heads"), fields.get("batch"), fields.get("gpu")
+    heads, batch, gpu, int8 = [fields.get(name) for name in ("heads", "batch", "gpu", "int8")]
     if not all(isinstance(head, dict) and set(Head._fields) <= set(head) for head in heads or [None]):
         yield "heads"
     if isinstance(batch, dict) and not 1 <= batch.get("least", 0) <= batch.get("most", 0):
         yield "batch"
     if not all(isinstance(entry, dict) for entry in (fields.get("inputs") or {}).values()):
         yield "inputs"
+    if "int8" not in fields or not isinstance(int8, (dict, type(None))):
+        yield "int8"
     if gpu is not None and not (isinstance(gpu, dict) and isinstance(gpu.get("capability"), list)):
         yield "gpu"
 

@@ -13,6 +13,7 @@ from darkprune.quant.tensors import output_name
 
 MIB = 1 << 20
 WORKSPACE = 1024  # MiB; a quarter of the target's memory where that is less
+MOST_WORKSPACE = 1 << 30  # a petabyte; TensorRT counts bytes in 64 bits
 MOST_IMAGES = 4096
 MOST_VALUES = 2**31 - 1  # of one tensor: NvInfer.h, "Dims"
 VECTOR = 4  # int8 kernels take channels by fours (NC/4HW4) and 32s (NC/32HW32)
@@ -47,8 +48,9 @@ def workspace_bytes(net: Net, batch: Batch, workspace: Optional[int], target: Ta
     Raises UsageError for a number that makes no sense, or where the target has less memory than that together with the
     weights and the largest two maps.
     """
-    if workspace is not None and workspace < 1:
-        raise UsageError("--workspace {} is no number of MiB".format(workspace), hint="use 16 or more")
+    if workspace is not None and not 1 <= workspace <= MOST_WORKSPACE:
+        cause = "--workspace {} is no number of MiB".format(workspace)
+        raise UsageError(cause, hint="use 16 or more, of what the GPU has")
     if target.memory is None:
         return (WORKSPACE if workspace is None else workspace) * MIB
     needed = -(-_resident(net, batch) // MIB)

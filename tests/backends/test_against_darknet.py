@@ -35,10 +35,7 @@ NETS = {
     + conv(4)
     + section("local", filters=3, size=3, stride=2, pad=0, activation="leaky")
     + section("local", filters=5, size=1, activation="logistic"),
-    "binary kernels": conv(8)
-    + conv(6, xnor=1)
-    + conv(4, bn=None, xnor=1, groups=2)
-    + conv(5, 1, xnor=1),
+    "binary kernels": conv(8) + conv(6, xnor=1) + conv(4, bn=None, xnor=1, groups=2) + conv(5, 1, xnor=1),
 }
 
 

@@ -20,14 +20,24 @@ class _Logger(object):
     pass
 
 
+class _Builder(object):
+    def build_serialized_network(self, network, config):
+        """Since 8.0."""
+
+
 def module(name="tensorrt", version="8.2.1", flags=("EXPLICIT_BATCH",), builder=("FP16", "INT8")):
     """A module that has what is asked of every TensorRT."""
     made = types.ModuleType(name)
     made.__version__ = version
-    made.Builder, made.ILogger = object, _Logger
+    made.Builder, made.ILogger = _Builder, _Logger
     made.NetworkDefinitionCreationFlag = type("Flags", (), {flag: i for i, flag in enumerate(flags)})
     made.BuilderFlag = type("Flags", (), {flag: i for i, flag in enumerate(builder)})
     return made
+
+
+class _Severity(object):
+    def __str__(self):
+        return "Severity.WARNING"
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +67,16 @@ def test_stubs_alone_are_no_tensorrt(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", module("tensorrt_rtx"))
     assert load().name == "tensorrt_rtx"
+
+
+def test_a_release_that_is_too_old(monkeypatch):
+    old = module(version="7.1.3.0")
+    old.Builder = object
+    monkeypatch.setitem(sys.modules, "tensorrt", old)
+    with pytest.raises(MissingDependency) as caught:
+        load("tensorrt")
+    cause = "error: TensorRT cannot be imported (tensorrt: version 7.1.3.0 is too old, 8.0 or later is needed)"
+    assert str(caught.value) == cause + CURE
 
 
 def test_which_one_is_taken(monkeypatch):
@@ -102,7 +122,8 @@ def test_what_is_none_is_an_error_with_what_tensorrt_said(monkeypatch):
     with pytest.raises(EngineError) as caught:
         api.required(None, "make it", "mend it")
     assert str(caught.value) == "error: TensorRT 8.2.1 cannot make it: no memory\nhint: mend it"
-    assert api.log.warnings == ["slow"]
+    api.logger.log(_Severity(), "as older pybind11 has it")
+    assert api.log.warnings == ["slow", "as older pybind11 has it"]
     api.log.clear()
     assert api.log.errors == []
 

@@ -119,10 +119,15 @@ def test_a_damaged_report(folder):
         return found.splitlines()[0][len("net.engine.json: error: ") :]
 
     assert said("{") == said("[]") == said('{"format": "x"}') == "this is no report of an engine of this version"
-    for name in ("pair", "dialect", "engine", "inputs", "input", "batch", "heads", "precision", "tensorrt"):
+    names = ("pair", "dialect", "engine", "inputs", "input", "preprocessing", "batch", "heads", "precision", "tensorrt")
+    for name in names:
         for value in (None, 3, {"least": 2, "most": 1}, [3], {"x": 3}):
             found = said(json.dumps(dict(sound, **{name: value})))
             assert found == '"{}" is missing or malformed'.format(name)
+    assert said(json.dumps(dict(sound, int8=3))) == '"int8" is missing or malformed'
+    assert said(json.dumps({name: value for name, value in sound.items() if name != "int8"})) == (
+        '"int8" is missing or malformed'
+    )
     assert said(json.dumps(dict(sound, gpu={}))) == '"gpu" is missing or malformed'
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import weakref
 
 import pytest
 
@@ -301,7 +302,14 @@ INSPECTED = [
         "Inputs": [{"Name": "x", "Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format."}],
         "Outputs": [],
     },
+    {
+        "Name": "Reformatting CopyNode for Input Tensor 0 to L013_maxpool",
+        "LayerType": "Reformat",
+        "Inputs": [{"Name": "x", "Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format."}],
+        "Outputs": [{"Name": "y", "Format/Datatype": "Row major linear FP32"}],
+    },
     {"Name": "L013_maxpool", "LayerType": "TiledPooling", "Inputs": [], "Outputs": [{"Format/Datatype": "Float"}]},
+    {"Name": "L015_route copy", "LayerType": "Reformat", "Outputs": [{"Format/Datatype": "Float"}]},
     {"Name": "L1_foreign", "LayerType": "NoOp", "Inputs": [], "Outputs": []},
     "L014_convolutional",
 ]
@@ -320,3 +328,23 @@ def test_odd_batches_and_targets(net):
         with pytest.raises(DarkpruneError) as caught:
             Build(net, request)
         assert str(caught.value).startswith(expected)
+
+
+def test_an_inspector_goes_before_its_engine(net, monkeypatch):
+    alive = []
+
+    class Inspector(object):
+        def __init__(self, engine):
+            self.engine = weakref.ref(engine)
+
+        def get_engine_information(self, form):
+            return json.dumps({"Layers": INSPECTED})
+
+        def __del__(self):
+            alive.append(self.engine() is not None)
+
+    with stand_in("tensorrt82") as module:
+        build = Build(net, Request())
+        monkeypatch.setattr(module.ICudaEngine, "create_engine_inspector", lambda engine: Inspector(engine))
+        assert build.run().report.fields["inspected"] is True
+    assert alive == [True]

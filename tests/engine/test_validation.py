@@ -70,9 +70,10 @@ def test_workspace_within_the_memory(tmp_path):
     assert "less than 16 of workspace and 61 for" in refused(
         UsageError, validation.workspace_bytes, plain, (1, 4096), None, small
     )
-    assert refused(UsageError, validation.workspace_bytes, plain, (1, 1), 0, small) == (
-        "error: --workspace 0 is no number of MiB\nhint: use 16 or more"
-    )
+    for number in (0, 1 << 44):
+        assert refused(UsageError, validation.workspace_bytes, plain, (1, 1), number, TARGETS["rtx"]) == (
+            "error: --workspace {} is no number of MiB\nhint: use 16 or more, of what the GPU has".format(number)
+        )
 
 
 def quantized(plain, change):
