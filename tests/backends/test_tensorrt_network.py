@@ -10,7 +10,8 @@ from darkprune.engine.precision import Precision
 from darkprune.errors import EngineError, Unsupported
 from darkprune.quant.quantization import TENSORRT, Quantization
 from int8_nets import measured
-from plan_bytes import convolutions, floats_held, holds, holds_integers
+from plan_bytes import convolutions, held, holds, pieces
+from plan_bytes import integers as kernel_of
 from small_nets import HEAD, cfg, conv, net, route, section, shortcut
 from type_nets import CFGS, NOT_RUN, with_weights
 from type_nets import load as load_type
@@ -62,18 +63,23 @@ def test_an_engine_of_floats(name, api, tmp_path):
     assert network.get_layer(1).get_output(0).dtype == half
 
 
+def floats_held(plan, weights):
+    """The types, float32 or float16, as which the plan holds a kernel."""
+    return [kind for kind in ("float32", "float16") if any(held(plan, [p.astype(kind) for p in pieces(weights)]))]
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_an_engine_of_integers_holds_ours(half, api, tmp_path):
     one = net(tmp_path, NET, dead=0)
     precision = int8(one, half=half)
     found, network, plan = defined(api, one, precision)
     plan, folded = bytes(plan), precision.quantization.net
-    kinds = {name.rpartition("_U")[0]: kind for name, kind in convolutions(plan).items()}  # its own numbers
+    kinds = convolutions(plan)
     for index, layer in ((i, folded.layers[i]) for i in (2, 6)):
         weights = layer.array("weights")
         integers, scales = precision.quantization.weights(layer, weights)
         source = precision.quantization.tensor("L001_maxpool" if index == 2 else "L005_route")
-        assert holds_integers(plan, integers) and floats_held(plan, weights) == []
+        assert holds(plan, kernel_of(integers)) and floats_held(plan, weights) == []
         assert holds(plan, scales * np.float32(source.scale)) and holds(plan, 1 / np.float32(source.scale))
         assert found.layers[index][0] == "int8"
         assert kinds["L{:03d}_convolutional_before".format(index)] == ("int8", "int8")
