@@ -140,8 +140,10 @@ class _Definition(object):
             raise EngineError(cause, layer.place(), "report this with the cfg")
 
     def _mark(self, layer: Layer, x: TensorrtTensor) -> None:
-        """Makes it the output of a head, in fp32 and under the layer's name."""
+        """Makes it the output of a head, in fp32 and under the layer's name; flat where the layer's shape is."""
         self.nodes.layer = layer.index
+        if not layer.shape.c and x.shape[2:] != (1, 1):
+            x = self.builder.flatten(x)
         self.outputs[layer.index] = self.nodes.mark(self.nodes.cast(x, FP32), output_name(layer))
 
     def defined(self) -> Defined:

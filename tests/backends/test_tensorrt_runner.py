@@ -12,6 +12,7 @@ import pytest
 from darkprune.backends.tensorrt_ import TensorrtRunner
 from int8_nets import pictures
 from small_engines import built, expected, folder, memory, opened, release, require_equal
+from small_nets import cfg, conv, section, write
 
 __all__ = ["folder", "release"]  # fixtures
 
@@ -26,6 +27,18 @@ def test_an_engine_in_memory_computes_what_numpy_computes(release):
         assert runner.infer(batch, []) == {}
         assert runner.notices == [] and runner.report.fields["precision"]["requested"] == "fp32"
     assert memory() == 0
+
+
+def test_a_flat_head_of_a_map(release, folder):
+    """Darknet's softmax forgets the map's shape; so does the engine's output."""
+    write(folder, cfg(conv(2, stride=2), section("softmax"), width=16, height=8))
+    net = opened()
+    images = pictures(net, 2)
+    built("net.engine", batch=(1, 2))
+    with TensorrtRunner(net, "net.engine") as runner:
+        found = runner.infer(images)
+        assert found[1].shape == (2, 64, 1, 1)
+        require_equal(found, {1: expected(net, images)[1].reshape(2, 64, 1, 1)})
 
 
 @pytest.mark.parametrize("batch", [(1, 1), (2, 2), (1, 3), (2, 3), (8, 8)])
