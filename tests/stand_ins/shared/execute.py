@@ -19,13 +19,14 @@ class Program(object):
         fuse, leaky: see tensorrt.precision.
         seen: called with the name of every tensor that is rounded to 8 bits, and the int8 array; what it returns, if
             not None, replaces it.
+        made: called with the name of every other tensor that a layer makes, and the array.
 
     Attributes:
         precision: the name of the type of each layer.
     """
 
-    def __init__(self, plan, fuse=True, leaky=True, seen=None):
-        self.plan, self.seen = plan, seen
+    def __init__(self, plan, fuse=True, leaky=True, seen=None, made=None):
+        self.plan, self.seen, self.made = plan, seen, made
         self.precision = precisions(plan)
         self.inner = inner(plan, self.precision, fuse, leaky)
         self.constants = {layer["output"] for layer in plan["layers"] if layer["kind"] == "constant"}
@@ -65,7 +66,9 @@ class Program(object):
         for index in self._order:
             layer = self.plan["layers"][index]
             step = Step(self, index, values, rounded)
-            values[layer["output"]] = step.output()
+            found = values[layer["output"]] = step.output()
+            if self.made is not None and not isinstance(found, Integers):
+                self.made(self.plan["tensors"][layer["output"]]["name"], found)
             for tensor in layer["inputs"]:
                 if tensor is None:
                     continue

@@ -1,0 +1,295 @@
+"""Hands every cfg at hand to stand-ins for TensorRT 8.2 and 10.3, and runs in numpy what they recorded.
+
+    python tools/engine_agreement.py [--nets NAME,...] [--main] [--jobs 2] [--write]
+
+The stand-ins (tests/stand_ins) check what TensorRT checks, and compute by NVIDIA's documentation; they share no code
+with darkprune. Seeded random weights and the input sizes of tools/coverage.py; with --main the main nets at the size of
+their cfg, trained weights where there are any, and pruned forms (half of each tied width, absorb exact).
+
+fp32: every layer's output against numpy, relative to its largest value: 1e-4, or four times what the layer moves in
+numpy when all tensors move in the last bit, which deep nets with synthetic weights amplify. int8: every rounded tensor
+against `fakequant` in the scheme of that TensorRT, at most one step away given the same integers before it; float
+layers are fp32 here. Ranges are the extreme values on two synthetic pictures, a third one is run. With --main also what
+is only shown, as errors of the heads: fp16 against numpy; int8 from the picture on, and with other fusions than those
+that the scheme counts on, against fakequant. Rows are kept in build/engines until the code or the cfg changes. Exit status 1 where something disagrees.
+--write puts the tables into docs/coverage.md and, of the main nets, into docs/results.md.
+"""
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "tools"), os.path.join(ROOT, "tests")]
+if __name__ == "__main__":  # each process computes with one thread: numpy reads this when it is imported
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import coverage_nets  # noqa: E402
+import engine_agreement_page as page  # noqa: E402
+import kept_rows  # noqa: E402
+import numpy as np  # noqa: E402
+from engine_agreement_page import RELEASES  # noqa: E402
+from fakequant_agreement import measured  # noqa: E402
+from make_weights import make  # noqa: E402
+from onnx_agreement import twins  # noqa: E402
+from torch_agreement import pair  # noqa: E402
+
+from darkprune.backends import tensorrt_api  # noqa: E402
+from darkprune.backends.fakequant_ import FakequantRunner  # noqa: E402
+from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
+from darkprune.backends.tensorrt_network import define  # noqa: E402
+from darkprune.engine.precision import Precision  # noqa: E402
+from darkprune.errors import DarkpruneError, Unsupported  # noqa: E402
+from darkprune.graph.build import load  # noqa: E402
+from darkprune.graph.net import heads  # noqa: E402
+from darkprune.graph.write import cfg_bytes  # noqa: E402
+from darkprune.prune.pipeline import prune  # noqa: E402
+from darkprune.quant.float_layers import default_float  # noqa: E402
+from darkprune.quant.quantization import IMPLICIT, TENSORRT, Quantization  # noqa: E402
+from darkprune.quant.tensors import output_name  # noqa: E402
+from darkprune.verify import SURGERY, allow_noise, check, moved, test_batch  # noqa: E402
+from stand_ins.loading import FOLDER, stand_in  # noqa: E402
+
+CACHE = os.path.join(ROOT, "build", "engines")
+SCHEMES = {"8.2": IMPLICIT, "10.3": TENSORRT}
+GPU = "xavier"  # both releases know it, and it has INT8 units
+PRUNED = " pruned"
+TRAINED = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl", "yolo-fastest-1.1" + PRUNED)
+SYNTHETIC = ("yolov3-tiny", "yolov3-tiny" + PRUNED, "yolov4-tiny", "yolov3", "yolov3-spp", "yolov4")
+MAIN = TRAINED + SYNTHETIC
+TOOLS = ("coverage_nets.py", "engine_agreement.py", "fakequant_agreement.py", "kept_rows.py", "make_weights.py")
+CODE = ("backends", "darknet", "edit", "engine", "graph", "ops", "quant")
+
+
+class Recorded(object):
+    """A net as a stand-in recorded it, built, and ready to run."""
+
+    def __init__(self, trt, net, precision):
+        api = tensorrt_api.load("tensorrt")
+        api.log.clear()
+        builder = trt.Builder(api.logger)
+        network, config = api.network(builder), builder.create_builder_config()
+        self.defined = define(api, network, net, precision)
+        for flag in precision.flags(api):
+            config.set_flag(flag)
+        plan = api.required(builder.build_serialized_network(network, config), "build the engine")
+        self.warnings = api.log.warnings
+        self.plan, self._execute = importlib.import_module("tensorrt.plan").read(plan), "tensorrt.execute"
+
+    def run(self, batch, **options):
+        """The heads by layer index; options of the stand-in's Program."""
+        program = importlib.import_module(self._execute).Program(self.plan, **options)
+        found = program.run({self.plan["inputs"][0]: batch})
+        named = {self.plan["tensors"][number]["name"]: y for number, y in found.items()}
+        return {index: named[name] for index, name in self.defined.outputs.items()}
+
+
+def worst(found, expected):
+    """The largest error of the heads, relative to each one's largest value."""
+    return max(check("engines", "", i, y, found[i].reshape(y.shape), 0.0).max_error for i, y in expected.items())
+
+
+def compare(row, net, batch, shown):
+    """Fills the row of a net that has values; `shown`: also with what is not judged."""
+    expected = NumpyRunner(net).infer(batch)
+    checks_of_noise = _Noise(net, batch)
+    for release, folder in RELEASES:
+        with stand_in(folder, GPU) as trt:
+            _compare_fp32(row, trt, release, net, batch, expected, checks_of_noise)
+            if shown:
+                found = Recorded(trt, net, Precision("fp16")).run(batch)
+                row["fp16"][release] = worst(found, {index: expected[index] for index in heads(net)})
+    del expected
+    ranges = measured(net, default_float(net))
+    for release, folder in RELEASES:
+        with stand_in(folder, GPU) as trt:
+            _compare_int8(row, trt, release, net, ranges, shown)
+
+
+class _Noise(object):
+    """What each layer moves in numpy when all tensors move in the last bit; computed once, if at all."""
+
+    def __init__(self, net, batch):
+        self.net, self.batch, self.found = net, batch, None
+
+    def __call__(self):
+        if self.found is None:
+            first = NumpyRunner(self.net).infer(self.batch)
+            other = NumpyRunner(self.net, lambda layer, y: moved(y)).infer(moved(self.batch))
+            self.found = {i: check("noise", "numpy", i, first[i], other[i], 0.0).max_error for i in first}
+        return self.found
+
+
+def _compare_fp32(row, trt, release, net, batch, expected, noise):
+    numbers, checks = {output_name(layer): layer.index for layer in net.layers}, {}
+
+    def made(name, found):
+        index = numbers.get(name)
+        if index is not None and found.size == expected[index].size:
+            y = expected[index]
+            checks[index] = check("engines", release, index, y, np.asarray(found).reshape(y.shape), SURGERY)
+
+    recorded = Recorded(trt, net, Precision("fp32"))
+    for index, found in recorded.run(batch, made=made).items():
+        y = expected[index]
+        checks[index] = check("engines", release, index, y, found.reshape(y.shape), SURGERY)
+    done = allow_noise(list(checks.values()), noise)
+    row["fp32"][release] = [sum(c.ok for c in done), len(done), max(c.max_error for c in done)]
+    text = "{}: layer {} differs by {:.1e}, {:.1e} allowed"
+    row["failures"] += [text.format(release, c.layer, c.max_error, c.tolerance) for c in done if not c.ok][:1]
+    over = [c.tolerance for c in done if c.ok and c.max_error > SURGERY]
+    if over and not any("float noise" in remark for remark in row["remarks"]):
+        row["remarks"].append("within the float noise, {:.0e}".format(max(over)))
+    row["failures"] += recorded.warnings[:1]
+
+
+def _compare_int8(row, trt, release, net, ranges, shown):
+    batch, scheme, expected = test_batch(net, seed=9), SCHEMES[release], {}
+
+    def keep(name, x):
+        expected.setdefault(name, x)
+
+    reference = FakequantRunner(net, ranges, scheme, seen=keep).infer(batch, heads(net))
+    precision = Precision("int8", (), Quantization(net, ranges, scheme), half=False)
+    if not precision.quantization.policy.int8:
+        return
+    recorded = Recorded(trt, net, precision)
+    steps = _Steps(expected)
+    recorded.run(batch, seen=steps)
+    entry = {"tensors": len(steps.names), "share": steps.equal / float(steps.count), "steps": steps.most}
+    row["int8"][release] = entry
+    if shown:
+        entry["free"] = worst(recorded.run(batch), reference)
+        entry["leaky apart"] = worst(recorded.run(batch, leaky=False), reference)
+        entry["nothing fused"] = worst(recorded.run(batch, fuse=False), reference)
+    if steps.most > 1:
+        row["failures"].append("{}: {} is {} steps away".format(release, steps.where, steps.most))
+    lost = ["{}: {} was not rounded".format(release, name) for name in steps.lost(net)[:1]]
+    row["failures"] += recorded.warnings[:1] + lost
+
+
+class _Steps(object):
+    """Compares integers with those of fakequant, and goes on with fakequant's."""
+
+    def __init__(self, expected):
+        self.expected, self.names = expected, set()
+        self.equal = self.count = self.most = 0
+        self.where = ""
+
+    def __call__(self, name, x):
+        name = name[: -len("_quantized")] if name.endswith("_quantized") else name
+        other = self.expected.get(name)
+        if other is None:
+            return None
+        difference = np.abs(x.astype(np.int16) - other)
+        self.names.add(name)
+        self.equal += int(np.count_nonzero(difference == 0))
+        self.count += difference.size
+        if difference.max() > self.most:
+            self.most, self.where = int(difference.max()), name
+        return other
+
+    def lost(self, net):
+        """Tensors that fakequant rounds and the engine never did, but for those that are others by another name."""
+        same = {output_name(x) for x in net.layers if x.type in ("route", "dropout") and len(x.inputs) == 1}
+        return sorted(set(self.expected) - self.names - same)
+
+
+# ---- nets
+
+
+def small(folder, path, dialect):
+    """The net of tools/coverage.py."""
+    cfg, weights = os.path.join(folder, "net.cfg"), os.path.join(folder, "net.weights")
+    shrunk = coverage_nets.shrunk(path, dialect)
+    if not shrunk.input.shape.c:
+        raise Unsupported("it takes {} flat values, not an image".format(shrunk.input.shape.outputs))
+    with open(cfg, "wb") as stream:
+        stream.write(cfg_bytes(shrunk))
+    make(cfg, weights, seed=7, dead=0.25, dialect=dialect)
+    return load(cfg, weights, dialect)
+
+
+def main_net(name):
+    """A main net, whole or pruned, at its own size."""
+    cfg, weights, _ = pair(name[: -len(PRUNED)] if name.endswith(PRUNED) else name)
+    net = load(cfg, weights)
+    if name.endswith(PRUNED):
+        net = prune(net, channels=0.5, scope="layer", absorb="exact", force=True).net
+    return net
+
+
+def row_of(name, make_net, shown=False):
+    """All comparisons of one net: a dict for the tables."""
+    row = {"net": name, "failures": [], "remarks": [], "fp32": {}, "fp16": {}, "int8": {}}
+    try:
+        with tempfile.TemporaryDirectory(prefix="engines-") as folder:
+            net = make_net(folder)
+            row["size"], row["layers"] = "{0.w} x {0.h}".format(net.input.shape), len(net.layers)
+            compare(row, net, test_batch(net), shown)
+    except Unsupported as error:
+        row["remarks"].append("not lowered: " + error.message)
+    except Exception as error:  # the table names every net, also one that cannot be compared
+        text = error.message if isinstance(error, DarkpruneError) else str(error)
+        row["failures"].append("{}: {}".format(type(error).__name__, text))
+    return row
+
+
+def digest(path):
+    """A name for what a row depends on: the cfg and the code."""
+    files = [path] if path else []
+    files += [os.path.join(ROOT, "tools", name) for name in TOOLS]
+    for top in [os.path.join(ROOT, "darkprune", part) for part in CODE] + [FOLDER]:
+        for folder, _, names in sorted(os.walk(top)):
+            files += [os.path.join(folder, name) for name in sorted(names) if name.endswith(".py")]
+    return kept_rows.digest(files)
+
+
+def cached(job):
+    """The row of (name, path, dialect), of a main net where there is no path; kept if the run is cut short."""
+    name, path, dialect = job
+    if path:
+        return kept_rows.kept(CACHE, name, digest(path), lambda: row_of(name, lambda f: small(f, path, dialect)))
+    return kept_rows.kept(CACHE, "main " + name, digest(None), lambda: row_of(name, lambda _: main_net(name), True))
+
+
+# ---- all of them
+
+
+def measure(jobs, processes):
+    """The rows of the jobs, in their order."""
+    order = [job[0] for job in jobs]
+    alike = twins(jobs) if jobs[0][1] else [[job] for job in jobs]
+    rows = []
+    with multiprocessing.Pool(processes, maxtasksperchild=1) as pool:
+        for row in pool.imap_unordered(cached, [same[0] for same in alike]):
+            others = next(same[1:] for same in alike if same[0][0] == row["net"])
+            twin = ["the same net as " + row["net"]]
+            rows += [row] + [dict(row, net=job[0], remarks=row["remarks"] + twin) for job in others]
+            sys.stderr.write(page.line(row, [page.remarks(row)]))
+    return sorted(rows, key=lambda row: order.index(row["net"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", default="", help="comma list of names, or of parts of names")
+    parser.add_argument("--main", action="store_true", help="the main nets at the size of their cfg")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="write the table into the docs")
+    arguments = parser.parse_args()
+    words = [word for word in arguments.nets.split(",") if word] or [""]
+    known = [(name, None, None) for name in MAIN] if arguments.main else coverage_nets.nets()
+    os.makedirs(CACHE, exist_ok=True)
+    rows = measure([job for job in known if any(word in job[0] for word in words)], arguments.jobs)
+    text = page.main_table(rows) if arguments.main else page.table(rows)
+    sys.stdout.write(text)
+    if arguments.write:
+        page.write(text, arguments.main)
+    return 1 if any(row["failures"] for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
