@@ -11,8 +11,10 @@ numpy when all tensors move in the last bit, which deep nets with synthetic weig
 against `fakequant` in the scheme of that TensorRT, at most one step away given the same integers before it; float
 layers are fp32 here. Ranges are the extreme values on two synthetic pictures, a third one is run. With --main also what
 is only shown, as errors of the heads: fp16 against numpy; int8 from the picture on, and with other fusions than those
-that the scheme counts on, against fakequant. Rows are kept in build/engines until the code or the cfg changes. Exit status 1 where something disagrees.
---write puts the tables into docs/coverage.md and, of the main nets, into docs/results.md.
+that the scheme counts on, against fakequant.
+
+Rows are kept in build/engines until the code or the cfg changes. Exit status 1 where something disagrees. --write puts
+the table into docs/coverage.md, that of the main nets into docs/results.md.
 """
 
 import argparse
