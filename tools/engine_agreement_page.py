@@ -19,9 +19,15 @@ def cells(row):
         found.append("{}/{}, {:.1e}".format(*count) if count else "-")
     for release, _ in RELEASES:
         entry = row["int8"].get(release)
-        share = "all" if entry and entry["share"] == 1 else entry and "{:.4f} %".format(100 * entry["share"])
-        found.append("{}: {}, {}".format(entry["tensors"], share, entry["steps"]) if entry else "-")
+        found.append("{0[tensors]}: {1}, {0[steps]}".format(entry, share(entry["share"])) if entry else "-")
     return found
+
+
+def share(equal):
+    """How many integers are equal."""
+    if equal == 1:
+        return "all"
+    return "> 99.999 %" if equal > 0.99999 else "{:.3f} %".format(100 * equal)
 
 
 def line(row, last):

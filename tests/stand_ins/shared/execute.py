@@ -294,7 +294,8 @@ class Step(object):
         return self._moved(lambda x: x)
 
     def do_cast(self):
-        return np.asarray(real(self.value(0)), NUMPY[self.params["to_type"]])
+        with np.errstate(over="ignore"):  # IEEE: what is too large becomes infinite
+            return np.asarray(real(self.value(0)), NUMPY[self.params["to_type"]])
 
     def do_quantize(self):
         scale = self._step()
