@@ -1,6 +1,6 @@
 """Hands every cfg at hand to stand-ins for TensorRT 8.2 and 10.3, and runs in numpy what they recorded.
 
-    python tools/engine_agreement.py [--nets NAME,...] [--main] [--jobs 2] [--write]
+    python tools/engine_agreement.py [--nets NAME,...] [--largest MILLIONS] [--main] [--jobs 2] [--write]
 
 The stand-ins (tests/stand_ins) check what TensorRT checks, and compute by NVIDIA's documentation; they share no code
 with darkprune. Seeded random weights and the input sizes of tools/coverage.py; with --main the main nets at the size of
@@ -42,7 +42,7 @@ from torch_agreement import pair  # noqa: E402
 from darkprune.backends import tensorrt_api  # noqa: E402
 from darkprune.backends.fakequant_ import FakequantRunner  # noqa: E402
 from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
-from darkprune.backends.tensorrt_network import define  # noqa: E402
+from darkprune.backends.tensorrt_network import define, folded  # noqa: E402
 from darkprune.engine.precision import Precision  # noqa: E402
 from darkprune.errors import DarkpruneError, Unsupported  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
@@ -50,7 +50,7 @@ from darkprune.graph.net import heads  # noqa: E402
 from darkprune.graph.write import cfg_bytes  # noqa: E402
 from darkprune.prune.pipeline import prune  # noqa: E402
 from darkprune.quant.float_layers import default_float  # noqa: E402
-from darkprune.quant.quantization import IMPLICIT, TENSORRT, Quantization  # noqa: E402
+from darkprune.quant.quantization import IMPLICIT, TENSORRT  # noqa: E402
 from darkprune.quant.tensors import output_name  # noqa: E402
 from darkprune.verify import SURGERY, allow_noise, check, moved, test_batch  # noqa: E402
 from stand_ins.loading import FOLDER, stand_in  # noqa: E402
@@ -94,10 +94,20 @@ def worst(found, expected):
     return max(check("engines", "", i, y, found[i].reshape(y.shape), 0.0).max_error for i, y in expected.items())
 
 
+def held(net):
+    """The net with its batch norm folded, as TensorRT gets it, and its arrays in memory: each is read often."""
+    found = folded(net)
+    for layer in found.layers:
+        for name in list(layer.params):
+            layer.set_param(name, layer.array(name))
+    return found
+
+
 def compare(row, net, batch, shown):
     """Fills the row of a net that has values; `shown`: also with what is not judged."""
     expected = NumpyRunner(net).infer(batch)
     checks_of_noise = _Noise(net, batch)
+    net = held(net)
     for release, folder in RELEASES:
         with stand_in(folder, GPU) as trt:
             _compare_fp32(row, trt, release, net, batch, expected, checks_of_noise)
@@ -154,10 +164,12 @@ def _compare_int8(row, trt, release, net, ranges, shown):
     def keep(name, x):
         expected.setdefault(name, x)
 
-    reference = FakequantRunner(net, ranges, scheme, seen=keep).infer(batch, heads(net))
-    precision = Precision("int8", (), Quantization(net, ranges, scheme), half=False)
-    if not precision.quantization.policy.int8:
+    runner = FakequantRunner(net, ranges, scheme, seen=keep)
+    if not runner.quantization.policy.int8:
         return
+    _round_once(runner.quantization)
+    reference = runner.infer(batch, heads(net))
+    precision = Precision("int8", (), runner.quantization, half=False)
     recorded = Recorded(trt, net, precision)
     steps = _Steps(expected)
     recorded.run(batch, seen=steps)
@@ -171,6 +183,18 @@ def _compare_int8(row, trt, release, net, ranges, shown):
         row["failures"].append("{}: {} is {} steps away".format(release, steps.where, steps.most))
     lost = ["{}: {} was not rounded".format(release, name) for name in steps.lost(net)[:1]]
     row["failures"] += recorded.warnings[:1] + lost
+
+
+def _round_once(quantization):
+    """The weights of a layer are rounded once for both that compute with them."""
+    plain, known = quantization.weights, {}
+
+    def weights(layer, values):
+        if layer.index not in known:
+            known[layer.index] = plain(layer, values)
+        return known[layer.index]
+
+    quantization.weights = weights
 
 
 class _Steps(object):
@@ -224,9 +248,14 @@ def main_net(name):
     return net
 
 
+def empty(name):
+    """The row of a net that was not compared."""
+    return {"net": name, "failures": [], "remarks": [], "fp32": {}, "fp16": {}, "int8": {}}
+
+
 def row_of(name, make_net, shown=False):
     """All comparisons of one net: a dict for the tables."""
-    row = {"net": name, "failures": [], "remarks": [], "fp32": {}, "fp16": {}, "int8": {}}
+    row = empty(name)
     try:
         with tempfile.TemporaryDirectory(prefix="engines-") as folder:
             net = make_net(folder)
@@ -261,11 +290,26 @@ def cached(job):
 # ---- all of them
 
 
-def measure(jobs, processes):
+def left_out(alike, largest):
+    """(the lists of equal jobs of at most so many million parameters, rows of the others)."""
+    chosen, rows = [], []
+    for same in alike:
+        count = coverage_nets.shrunk(*same[0][1:]).count_parameters() / 1e6
+        if count <= largest:
+            chosen.append(same)
+        else:
+            text = "not compared here: {:.0f} million parameters".format(count)
+            rows += [dict(empty(job[0]), remarks=[text]) for job in same]
+    return chosen, rows
+
+
+def measure(jobs, processes, largest):
     """The rows of the jobs, in their order."""
     order = [job[0] for job in jobs]
     alike = twins(jobs) if jobs[0][1] else [[job] for job in jobs]
     rows = []
+    if largest is not None:
+        alike, rows = left_out(alike, largest)
     with multiprocessing.Pool(processes, maxtasksperchild=1) as pool:
         for row in pool.imap_unordered(cached, [same[0] for same in alike]):
             others = next(same[1:] for same in alike if same[0][0] == row["net"])
@@ -278,6 +322,7 @@ def measure(jobs, processes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", default="", help="comma list of names, or of parts of names")
+    parser.add_argument("--largest", type=float, help="in millions of parameters: larger nets are left out, and named")
     parser.add_argument("--main", action="store_true", help="the main nets at the size of their cfg")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="write the table into the docs")
@@ -285,7 +330,7 @@ def main():
     words = [word for word in arguments.nets.split(",") if word] or [""]
     known = [(name, None, None) for name in MAIN] if arguments.main else coverage_nets.nets()
     os.makedirs(CACHE, exist_ok=True)
-    rows = measure([job for job in known if any(word in job[0] for word in words)], arguments.jobs)
+    rows = measure([job for job in known if any(word in job[0] for word in words)], arguments.jobs, arguments.largest)
     text = page.main_table(rows) if arguments.main else page.table(rows)
     sys.stdout.write(text)
     if arguments.write:

@@ -59,13 +59,14 @@ def table(rows):
 def main_table(rows):
     """Of the main nets: also the errors of the heads that are only shown."""
     head = HEAD + " fp16, 8.2 | fp16, 10.3 | int8 from the picture, 8.2 | 10.3 |"
-    head += " leaky apart, 8.2 | nothing fused, 8.2 |"
-    text = "{}\n{}|\n".format(head, "|---" * 13)
+    head += " leaky apart, 8.2 | nothing fused, 8.2 | remarks |"
+    text = "{}\n{}|\n".format(head, "|---" * 14)
     for row in rows:
         old, new = [row["int8"].get(release, {}) for release, _ in RELEASES]
         errors = [row["fp16"].get(release) for release, _ in RELEASES]
         errors += [old.get("free"), new.get("free"), old.get("leaky apart"), old.get("nothing fused")]
-        text += line(row, ["-" if error is None else "{:.1e}".format(error) for error in errors])
+        shown = ["-" if error is None else "{:.1e}".format(error) for error in errors]
+        text += line(row, shown + [remarks(row)])
     return text
 
 

@@ -120,6 +120,10 @@ class ICudaEngine(running.EngineBase):
 
     num_io_tensors = property(lambda self: len(self._io))
 
+    def create_execution_context(self, strategy=None):
+        """`strategy` says where the memory comes from."""
+        return super(ICudaEngine, self).create_execution_context()
+
     def __getitem__(self, index):
         return self.get_tensor_name(index)
 
