@@ -18,7 +18,6 @@ the table into docs/coverage.md, that of the main nets into docs/results.md.
 """
 
 import argparse
-import importlib
 import multiprocessing
 import os
 import sys
@@ -32,199 +31,26 @@ if __name__ == "__main__":  # each process computes with one thread: numpy reads
 import coverage_nets  # noqa: E402
 import engine_agreement_page as page  # noqa: E402
 import kept_rows  # noqa: E402
-import numpy as np  # noqa: E402
-from engine_agreement_page import RELEASES  # noqa: E402
-from fakequant_agreement import measured  # noqa: E402
+from engine_agreement_runs import compare  # noqa: E402
 from make_weights import make  # noqa: E402
 from onnx_agreement import twins  # noqa: E402
 from torch_agreement import pair  # noqa: E402
 
-from darkprune.backends import tensorrt_api  # noqa: E402
-from darkprune.backends.fakequant_ import FakequantRunner  # noqa: E402
-from darkprune.backends.numpy_ import NumpyRunner  # noqa: E402
-from darkprune.backends.tensorrt_network import define, folded  # noqa: E402
-from darkprune.engine.precision import Precision  # noqa: E402
 from darkprune.errors import DarkpruneError, Unsupported  # noqa: E402
 from darkprune.graph.build import load  # noqa: E402
-from darkprune.graph.net import heads  # noqa: E402
 from darkprune.graph.write import cfg_bytes  # noqa: E402
 from darkprune.prune.pipeline import prune  # noqa: E402
-from darkprune.quant.float_layers import default_float  # noqa: E402
-from darkprune.quant.quantization import IMPLICIT, TENSORRT  # noqa: E402
-from darkprune.quant.tensors import output_name  # noqa: E402
-from darkprune.verify import SURGERY, allow_noise, check, moved, test_batch  # noqa: E402
-from stand_ins.loading import FOLDER, stand_in  # noqa: E402
+from darkprune.verify import test_batch  # noqa: E402
+from stand_ins.loading import FOLDER  # noqa: E402
 
 CACHE = os.path.join(ROOT, "build", "engines")
-SCHEMES = {"8.2": IMPLICIT, "10.3": TENSORRT}
-GPU = "xavier"  # both releases know it, and it has INT8 units
 PRUNED = " pruned"
 TRAINED = ("yolo-fastest-1.1", "yolo-fastest-1.1-xl", "yolo-fastest-1.1" + PRUNED)
 SYNTHETIC = ("yolov3-tiny", "yolov3-tiny" + PRUNED, "yolov4-tiny", "yolov3", "yolov3-spp", "yolov4")
 MAIN = TRAINED + SYNTHETIC
-TOOLS = ("coverage_nets.py", "engine_agreement.py", "fakequant_agreement.py", "kept_rows.py", "make_weights.py")
+TOOLS = ("coverage_nets.py", "engine_agreement.py", "engine_agreement_runs.py", "fakequant_agreement.py")
+TOOLS += ("kept_rows.py", "make_weights.py")
 CODE = ("backends", "darknet", "edit", "engine", "graph", "ops", "quant")
-
-
-class Recorded(object):
-    """A net as a stand-in recorded it, built, and ready to run."""
-
-    def __init__(self, trt, net, precision):
-        api = tensorrt_api.load("tensorrt")
-        api.log.clear()
-        builder = trt.Builder(api.logger)
-        network, config = api.network(builder), builder.create_builder_config()
-        self.defined = define(api, network, net, precision)
-        for flag in precision.flags(api):
-            config.set_flag(flag)
-        plan = api.required(builder.build_serialized_network(network, config), "build the engine")
-        self.warnings = api.log.warnings
-        self.plan, self._execute = importlib.import_module("tensorrt.plan").read(plan), "tensorrt.execute"
-
-    def run(self, batch, **options):
-        """The heads by layer index; options of the stand-in's Program."""
-        program = importlib.import_module(self._execute).Program(self.plan, **options)
-        found = program.run({self.plan["inputs"][0]: batch})
-        named = {self.plan["tensors"][number]["name"]: y for number, y in found.items()}
-        return {index: named[name] for index, name in self.defined.outputs.items()}
-
-
-def worst(found, expected):
-    """The largest error of the heads, relative to each one's largest value."""
-    return max(check("engines", "", i, y, found[i].reshape(y.shape), 0.0).max_error for i, y in expected.items())
-
-
-def held(net):
-    """The net with its batch norm folded, as TensorRT gets it, and its arrays in memory: each is read often."""
-    found = folded(net)
-    for layer in found.layers:
-        for name in list(layer.params):
-            layer.set_param(name, layer.array(name))
-    return found
-
-
-def compare(row, net, batch, shown):
-    """Fills the row of a net that has values; `shown`: also with what is not judged."""
-    expected = NumpyRunner(net).infer(batch)
-    checks_of_noise = _Noise(net, batch)
-    net = held(net)
-    for release, folder in RELEASES:
-        with stand_in(folder, GPU) as trt:
-            _compare_fp32(row, trt, release, net, batch, expected, checks_of_noise)
-            if shown:
-                found = Recorded(trt, net, Precision("fp16")).run(batch)
-                row["fp16"][release] = worst(found, {index: expected[index] for index in heads(net)})
-    del expected
-    ranges = measured(net, default_float(net))
-    for release, folder in RELEASES:
-        with stand_in(folder, GPU) as trt:
-            _compare_int8(row, trt, release, net, ranges, shown)
-
-
-class _Noise(object):
-    """What each layer moves in numpy when all tensors move in the last bit; computed once, if at all."""
-
-    def __init__(self, net, batch):
-        self.net, self.batch, self.found = net, batch, None
-
-    def __call__(self):
-        if self.found is None:
-            first = NumpyRunner(self.net).infer(self.batch)
-            other = NumpyRunner(self.net, lambda layer, y: moved(y)).infer(moved(self.batch))
-            self.found = {i: check("noise", "numpy", i, first[i], other[i], 0.0).max_error for i in first}
-        return self.found
-
-
-def _compare_fp32(row, trt, release, net, batch, expected, noise):
-    numbers, checks = {output_name(layer): layer.index for layer in net.layers}, {}
-
-    def made(name, found):
-        index = numbers.get(name)
-        if index is not None and found.size == expected[index].size:
-            y = expected[index]
-            checks[index] = check("engines", release, index, y, np.asarray(found).reshape(y.shape), SURGERY)
-
-    recorded = Recorded(trt, net, Precision("fp32"))
-    for index, found in recorded.run(batch, made=made).items():
-        y = expected[index]
-        checks[index] = check("engines", release, index, y, found.reshape(y.shape), SURGERY)
-    done = allow_noise(list(checks.values()), noise)
-    row["fp32"][release] = [sum(c.ok for c in done), len(done), max(c.max_error for c in done)]
-    text = "{}: layer {} differs by {:.1e}, {:.1e} allowed"
-    row["failures"] += [text.format(release, c.layer, c.max_error, c.tolerance) for c in done if not c.ok][:1]
-    over = [c.tolerance for c in done if c.ok and c.max_error > SURGERY]
-    if over and not any("float noise" in remark for remark in row["remarks"]):
-        row["remarks"].append("within the float noise, {:.0e}".format(max(over)))
-    row["failures"] += recorded.warnings[:1]
-
-
-def _compare_int8(row, trt, release, net, ranges, shown):
-    batch, scheme, expected = test_batch(net, seed=9), SCHEMES[release], {}
-
-    def keep(name, x):
-        expected.setdefault(name, x)
-
-    runner = FakequantRunner(net, ranges, scheme, seen=keep)
-    if not runner.quantization.policy.int8:
-        return
-    _round_once(runner.quantization)
-    reference = runner.infer(batch, heads(net))
-    precision = Precision("int8", (), runner.quantization, half=False)
-    recorded = Recorded(trt, net, precision)
-    steps = _Steps(expected)
-    recorded.run(batch, seen=steps)
-    entry = {"tensors": len(steps.names), "share": steps.equal / float(steps.count), "steps": steps.most}
-    row["int8"][release] = entry
-    if shown:
-        entry["free"] = worst(recorded.run(batch), reference)
-        entry["leaky apart"] = worst(recorded.run(batch, leaky=False), reference)
-        entry["nothing fused"] = worst(recorded.run(batch, fuse=False), reference)
-    if steps.most > 1:
-        row["failures"].append("{}: {} is {} steps away".format(release, steps.where, steps.most))
-    lost = ["{}: {} was not rounded".format(release, name) for name in steps.lost(net)[:1]]
-    row["failures"] += recorded.warnings[:1] + lost
-
-
-def _round_once(quantization):
-    """The weights of a layer are rounded once for both that compute with them."""
-    plain, known = quantization.weights, {}
-
-    def weights(layer, values):
-        if layer.index not in known:
-            known[layer.index] = plain(layer, values)
-        return known[layer.index]
-
-    quantization.weights = weights
-
-
-class _Steps(object):
-    """Compares integers with those of fakequant, and goes on with fakequant's."""
-
-    def __init__(self, expected):
-        self.expected, self.names = expected, set()
-        self.equal = self.count = self.most = 0
-        self.where = ""
-
-    def __call__(self, name, x):
-        name = name[: -len("_quantized")] if name.endswith("_quantized") else name
-        other = self.expected.get(name)
-        if other is None:
-            return None
-        difference = np.abs(x.astype(np.int16) - other)
-        self.names.add(name)
-        self.equal += int(np.count_nonzero(difference == 0))
-        self.count += difference.size
-        if difference.max() > self.most:
-            self.most, self.where = int(difference.max()), name
-        return other
-
-    def lost(self, net):
-        """Tensors that fakequant rounds and the engine never did, but for those that are others by another name."""
-        same = {output_name(x) for x in net.layers if x.type in ("route", "dropout") and len(x.inputs) == 1}
-        return sorted(set(self.expected) - self.names - same)
-
-
-# ---- nets
 
 
 def small(folder, path, dialect):

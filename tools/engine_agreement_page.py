@@ -5,7 +5,7 @@ import os
 import results
 
 RELEASES = (("8.2", "tensorrt82"), ("10.3", "tensorrt10"))
-PART, TOOL = "engines", "engine_agreement.py"
+PART, TOOL = "engine-agreement", "engine_agreement.py"
 PAGE = os.path.join(results.ROOT, "docs", "coverage.md")
 MARK = "<!-- engines: written by tools/engine_agreement.py -->\n", "<!-- end of engines -->\n"
 HEAD = "| net | size | layers | fp32, 8.2 | fp32, 10.3 | int8, 8.2 | int8, 10.3 |"
