@@ -66,6 +66,19 @@ def test_what_does_not_lower_is_named_with_the_reason(tmp_path):
     assert found["remarks"] == ["not lowered: [lstm] cannot be run by the numpy backend"]
 
 
+def test_large_nets_are_left_out_by_name(tmp_path):
+    path = tmp_path / "made.cfg"
+    path.write_text(section("net", width=16, height=16, channels=3) + conv(8) + conv(1000, 3))
+    job = "made", str(path), "alexeyab"
+    assert agreement.left_out([[job]], 1) == ([[job]], [])
+    chosen, rows = agreement.left_out([[job]], 0.01)
+    assert chosen == [] and rows[0]["net"] == "made"
+    assert rows[0]["remarks"] == ["not compared here: 0 million parameters"]
+    assert page.line(rows[0], [page.remarks(rows[0])]) == (
+        "| made | - | - | - | - | - | - | not compared here: 0 million parameters |\n"
+    )
+
+
 def cells(line):
     return [cell.strip() for cell in line.strip("| \n").split(" | ")]
 

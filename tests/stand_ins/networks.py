@@ -22,7 +22,10 @@ class Made(object):
         self.builder = trt.Builder(self.logger)
         flags = trt.NetworkDefinitionCreationFlag
         strong = hasattr(flags, "STRONGLY_TYPED") if strong is None else strong
-        self.network = self.builder.create_network(1 << int(flags.STRONGLY_TYPED if strong else flags.EXPLICIT_BATCH))
+        bits = 1 << int(flags.STRONGLY_TYPED if strong else flags.EXPLICIT_BATCH)
+        if not hasattr(trt.BuilderFlag, "FP16"):  # TensorRT-RTX knows no other networks
+            bits = 0
+        self.network = self.builder.create_network(bits)
         self.config = self.builder.create_builder_config()
         self.keep = []
 
