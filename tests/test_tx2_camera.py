@@ -134,6 +134,12 @@ def test_ctrl_c_leaves_a_playable_file(folder):
             "error: there is no screen: DISPLAY is not set\n"
             "hint: on the board itself: export DISPLAY=:0; or leave --display out, and write with -o\n",
         ),
+        (
+            "--rtsp host/x -m net --no-display --runner numpy",
+            "error: --rtsp names no network camera\nhint: write rtsp://HOST/PATH\n",
+        ),
+        ("--frames 0 -m net", "error: --frames must be at least 1\nhint: leave it out for the default\n"),
+        ("--width 0 -m net --do_resize", "error: --width must be at least 1\nhint: leave it out for the default\n"),
         ("--video none.avi -m net --no-display --runner numpy", "none.avi: error: cannot read the video: No such "),
     ],
 )

@@ -83,13 +83,16 @@ def source_of(options):
     size = "?width={}&height={}".format(options.width, options.height)
     if options.onboard is not None:
         return source.parse("csi://{}{}".format(options.onboard, size))
-    if options.rtsp:
-        return source.parse(options.rtsp)._replace(latency=options.rtsp_latency)
-    if options.video:
+    if options.rtsp is not None:
+        found = source.parse(options.rtsp)
+        if found is None or found.kind != source.RTSP:
+            raise UsageError("--rtsp names no network camera", hint="write rtsp://HOST/PATH")
+        return found._replace(latency=options.rtsp_latency)
+    if options.video is not None:
         return source.video(options.video)
-    if options.image:
+    if options.image is not None:
         return source.still(options.image)
-    if options.gstr:
+    if options.gstr is not None:
         return source.parse("gst://" + options.gstr)
     given = options.vid if options.usb in (None, -1) else options.usb
     return source.parse("usb://{}{}".format(usb_number() if given is None else given, size))
@@ -144,13 +147,22 @@ def open_capture(options):
     return Resized(found, options.width, options.height) if options.do_resize else found
 
 
+def check(options):
+    """Raises UsageError for a number that makes no sense."""
+    least = [("frames", 1), ("width", 1), ("height", 1), ("rtsp_latency", 0)]
+    for name, value in least:
+        given = getattr(options, name)
+        if given is not None and given < value:
+            raise UsageError("--{} must be at least {}".format(name, value), hint="leave it out for the default")
+
+
 def run(options):
     """Shows frames until they end, or a key or Ctrl-C ends it; prints what was measured."""
+    check(options)
     pairs = pairs_of(options)
     titles = ["original", "pruned"] if options.compare else [""]
     inputs = [path for pair in pairs for path in pair if path] + [p for p in (options.video, options.image) if p]
     sinks.check_files(options.output, options.log, inputs, options.overwrite)
-    interrupt = Interrupt()
     with ExitStack() as stack:
         detectors = [open_detector(options, *pair, stack=stack) for pair in pairs]
         if len({detector.classes for detector in detectors}) > 1:
@@ -161,11 +173,11 @@ def run(options):
             window = Window("darkprune", options.width * len(pairs), options.height, options.full_screen)
             found.append(stack.enter_context(closing(window)))
         capture = stack.enter_context(open_capture(options))
+        interrupt = stack.enter_context(Interrupt())  # until the files are closed
         files = sinks.open_files(options.output, options.log, capture, inputs, options.overwrite)
         found += [stack.enter_context(closing(sink)) for sink in files]
         loop = Loop(detectors, names, titles, find_meter()[0], interrupt)
-        with interrupt:
-            summary = loop.run(capture, found, options.frames)
+        summary = loop.run(capture, found, options.frames)
     write(sinks.summary_line(summary, titles) + "\n")
     return 0
 

@@ -16,7 +16,7 @@ from darkprune.video import sinks
 from darkprune.video.interrupt import Interrupt
 from darkprune.video.loop import Loop, Sink
 from darkprune.video.opening import open_source
-from darkprune.video.source import Source, parse
+from darkprune.video.source import Source, parse, shown
 from darkprune.video.window import Window
 
 INTERRUPTED = 130
@@ -36,7 +36,7 @@ def source_of(arguments: argparse.Namespace) -> Optional[Source]:
     found = [parse(word) for word in arguments.images]
     sources = [source for source in found if source is not None]
     if len(sources) > 1 or (sources and len(found) > 1):
-        raise UsageError("a video or camera is read alone", place(sources[0].word), "run the command once for each")
+        raise UsageError("a video or camera is read alone", place(shown(sources[0])), "run the command once for each")
     video = {"--display": arguments.display, "--frames": arguments.frames is not None, "--log": arguments.log}
     images = {"--out": arguments.out, "--save-labels": arguments.save_labels}
     for option, given in (images if sources else video).items():
@@ -55,22 +55,22 @@ def run(arguments: argparse.Namespace, source: Source) -> int:
     inputs = _inputs(arguments, source)
     check = partial(sinks.check_files, arguments.output, arguments.log, overwrite=arguments.overwrite)
     check(inputs)
-    interrupt = Interrupt()
     with closing(open_model(arguments)) as model, ExitStack() as stack:
         detector = Detector(model, arguments.thresh, arguments.nms, arguments.letter_box)
         names = class_names(arguments, detector.classes, inputs=inputs)
         check(inputs)
         outputs: List[Sink] = [stack.enter_context(closing(Window()))] if arguments.display else []
         capture = stack.enter_context(open_source(source))
+        interrupt = stack.enter_context(Interrupt())  # until the files are closed
         files = sinks.open_files(arguments.output, arguments.log, capture, inputs, arguments.overwrite)
         outputs += [stack.enter_context(closing(sink)) for sink in files]
         form = sinks.json_line if arguments.json else partial(sinks.text_line, extended=arguments.ext_output)
         outputs.append(sinks.LineSink(write, form))
         loop = Loop([detector], names, meter=find_meter()[0], stop=interrupt)
-        with interrupt:
-            summary = loop.run(capture, outputs, arguments.frames)
+        summary = loop.run(capture, outputs, arguments.frames)
+        cut = interrupt.asked and not capture.live
     write(sinks.summary_line(summary) + "\n", sys.stderr if arguments.json else sys.stdout)
-    return INTERRUPTED if interrupt.asked and not capture.live else 0
+    return INTERRUPTED if cut else 0
 
 
 def _inputs(arguments: argparse.Namespace, source: Source) -> List[str]:

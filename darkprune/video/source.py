@@ -24,6 +24,7 @@ LATENCY = 200
 
 _SCHEME = re.compile(r"(usb|csi|gst|rtsps?)://(.*)$", re.IGNORECASE | re.DOTALL)
 _DEVICE = re.compile(r"/dev/video(\d+)$")
+_SECRET = re.compile(r"(pass(?:word|wd)?|pwd|psw|token|user-pw)=[^&\s\"']*", re.IGNORECASE)
 _PICTURES = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis")  # brands of images in MP4's container
 _SETTINGS = {USB: ("width", "height", "fps", "format"), CSI: ("width", "height", "fps", "flip")}
 _FORMATS = ("raw", "mjpg")
@@ -53,7 +54,7 @@ def parse(word: str) -> Optional[Source]:
     device = _DEVICE.match(word)
     if device:
         return _camera(word, USB, device.group(1), {})
-    if " ! " in word:
+    if " ! " in word and not os.path.exists(word):  # a title may hold one, too
         return _plain(word, PIPELINE, word.strip())
     if word.lower().endswith(SUFFIXES) or is_video(word):
         return _plain(word, FILE, word)
@@ -76,8 +77,8 @@ def still(path: str) -> Source:
 
 
 def shown(source: Source) -> str:
-    """The source for messages, without a password."""
-    return re.sub(r"(://)[^/@\s]*@", r"\1***@", source.word)
+    """The source for messages, without a password: before an @, or as password=..., which many cameras take."""
+    return _SECRET.sub(r"\1=***", re.sub(r"(://)(?:[^\s@/]*:\S*@|[^/\s]*@)", r"\1***@", source.word))
 
 
 def is_live(source: Source) -> bool:

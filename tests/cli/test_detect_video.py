@@ -173,13 +173,37 @@ def test_a_signal_leaves_a_playable_file_and_whole_lines(folder, source, number,
     assert set(os.listdir(".")) == written
 
 
-def test_a_second_signal_ends_at_once(folder):
+CLOSING = """
+import os, signal, sys
+from darkprune.cli.main import main
+from darkprune.video.recorder import Recorder
+def playable(recorder, inner=Recorder._playable):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return inner(recorder)
+Recorder._playable = playable
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_signals_while_a_file_is_closed_lose_nothing(folder):
+    argv = [sys.executable, "-c", CLOSING] + DETECT + ["-o", "out.mp4"]
+    env = dict(os.environ, PYTHONPATH=str(need.ROOT))
+    run = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, universal_newlines=True)
+    assert run.returncode == 0, run.stderr
+    assert len(videos.read("out.mp4")[0]) == len(videos.read("clip.avi")[0])
+
+
+def test_a_later_signal_ends_at_once(folder):
     code = """
-import os, signal
-from darkprune.video.interrupt import Interrupt
-with Interrupt() as interrupt:
+import os, signal, time
+from darkprune.video import interrupt as interrupts
+interrupts.GRACE = 0.05
+with interrupts.Interrupt() as interrupt:
     os.kill(os.getpid(), signal.SIGINT)
     assert interrupt() and interrupt.asked
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.06)
     try:
         os.kill(os.getpid(), signal.SIGINT)
     except KeyboardInterrupt:
@@ -225,6 +249,12 @@ def missing_video(folder):
 @case("clip.avi: error: a video or camera is read alone\nhint: run the command once for each\n")
 def a_video_and_a_camera(folder):
     return DETECT + ["usb://0"]
+
+
+@case("rtsp://***@h/x: error: a video or camera is read alone\nhint: run the command once for each\n")
+def a_camera_with_a_password_and_an_image(folder):
+    (folder / "a.png").write_bytes(b"\x89PNG\r\n")
+    return DETECT[:3] + ["rtsp://me:secret@h/x", "a.png"] + DETECT[4:]
 
 
 @case("clip.avi: error: a video or camera is read alone\nhint: run the command once for each\n")

@@ -91,3 +91,15 @@ def test_a_password_is_not_shown():
     pipeline = "rtspsrc location=rtsp://me:secret@host/x ! decodebin"
     assert shown(parse(pipeline)) == "rtspsrc location=rtsp://***@host/x ! decodebin"
     assert shown(parse("rtsp://host/a@b")) == "rtsp://host/a@b"
+    for bad in ("rtsp://me:sec@ret@host/x", "rtsp://me:sec/ret@host/x", "rtsp://me:sec@re/t@host/x"):
+        assert shown(parse(bad)) == "rtsp://***@host/x"
+    for word in ("rtsp://h/user=me&password={}&channel=1", "rtsp://h/x?token={}", "rtsp://h/me_password={}"):
+        assert shown(parse(word.format("secret"))) == word.format("***")
+    assert shown(parse("rtspsrc user-id=me user-pw=secret ! x")) == "rtspsrc user-id=me user-pw=*** ! x"
+
+
+def test_a_file_whose_name_looks_like_a_pipeline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("Attention ! 2.mp4").kind == PIPELINE
+    (tmp_path / "Attention ! 2.mp4").write_bytes(b"")
+    assert parse("Attention ! 2.mp4").kind == FILE
