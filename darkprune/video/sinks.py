@@ -50,11 +50,9 @@ class LogSink(Sink):
         line = (json.dumps(as_dict(shot)) + "\n").encode("utf-8")
         good = self._stream.tell()
         try:
-            done = self._stream.write(line)
-            if done != len(line):  # only a part found room
-                os.ftruncate(self._stream.fileno(), good)
-                self._stream.seek(good)
-                self._stream.write(line)
+            done = 0
+            while done < len(line):  # on a nearly full disk a part of it is written, and only then an error comes
+                done += self._stream.write(line[done:])
         except OSError as error:
             os.ftruncate(self._stream.fileno(), good)
             raise self._failure(error) from error

@@ -231,7 +231,7 @@ def test_a_log_is_not_replaced_and_fails_with_its_name(clock, tmp_path, monkeypa
     before = (tmp_path / "log").read_bytes()
 
     class Full:
-        """The stream of a disk that takes half a line and then nothing."""
+        """The stream of a disk that takes parts of a line and then nothing."""
 
         def __init__(self, stream):
             self.stream, self.calls = stream, 0
@@ -241,7 +241,7 @@ def test_a_log_is_not_replaced_and_fails_with_its_name(clock, tmp_path, monkeypa
 
         def write(self, data):
             self.calls += 1
-            if self.calls > 1:
+            if self.calls > 2:
                 raise OSError(28, os.strerror(28))
             return self.stream.write(data[: len(data) // 2])
 
