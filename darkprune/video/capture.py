@@ -8,9 +8,11 @@ import numpy as np
 
 from darkprune.detect.image_file import import_cv2, read_image
 from darkprune.errors import SourceError, place
+from darkprune.video import mp4
 from darkprune.video.source import PIPELINE, Source, shown
 
 PATIENCE = 10.0  # seconds without a frame after which a camera counts as dead
+LEAVE = 1.5  # seconds that a camera which hangs is given to end
 TICK = 0.05  # seconds between two looks at whether to stop
 _COUNTED = (".mp4", ".m4v", ".mov", ".avi")  # containers whose header holds the number of frames
 _SHARE = 0.9  # of these frames must come, else the file is damaged
@@ -66,6 +68,9 @@ class FileCapture(Capture):
         super(FileCapture, self).__init__(source, first, grabber.get(cv2.CAP_PROP_FPS))
         counted = source.target.lower().endswith(_COUNTED)
         self.count = int(max(0, grabber.get(cv2.CAP_PROP_FRAME_COUNT))) if counted else 0
+        played = mp4.seconds(source.target) if self.count and self.fps else None
+        if played is not None:
+            self.count = min(self.count, int(played * (self.fps or 0)))
         self._grabber, self._number = grabber, 0
         self._next: Optional[np.ndarray] = first
 
@@ -137,12 +142,12 @@ class LiveCapture(Capture):
         return None
 
     def close(self) -> None:
-        """Waits for the thread, which releases the camera; where the camera hangs, no longer than PATIENCE."""
+        """Waits for the thread, which releases the camera; where the camera hangs, no longer than LEAVE."""
         self._stopping = True
         if self._thread.ident is None:
             self._grabber.release()
         else:
-            self._thread.join(PATIENCE)
+            self._thread.join(LEAVE)
 
     def _watch(self) -> None:
         try:

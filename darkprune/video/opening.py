@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+from functools import partial
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from darkprune.video.source import CSI, FILE, PIPELINE, RTSP, STILL, USB, Source
 
 _GSTREAMER = re.compile(r"^\s*GStreamer:\s*YES", re.MULTILINE)
 _OPENCV_HINT = "on a Jetson, pip uninstall opencv-python uncovers the OpenCV that has it; elsewhere take the system's"
+PATIENCE = 40.0  # seconds; OpenCV and GStreamer themselves give up after 30 at most, where they do
 _USB_SIZE, _CSI_SIZE = (640, 480), (1280, 720)
 
 _Attempt = NamedTuple(
@@ -42,15 +45,43 @@ def open_source(source: Source, has: Optional[Callable[[str], bool]] = None) -> 
     if source.kind == USB:
         _require_device(device_of(source))
     for attempt in attempts(cv2, source, has or has_element):
-        grabber = cv2.VideoCapture(*attempt.arguments)
-        for key, value in attempt.settings:
-            grabber.set(key, value)
-        first = _first(cv2, grabber)
+        grabber, first = _beside(partial(_try, cv2, attempt), source)
         if first is not None:
             if is_live(source):
                 return LiveCapture(source, grabber, first, grabber.get(cv2.CAP_PROP_FPS))
             return FileCapture(source, grabber, first)
     raise _nothing(source)
+
+
+def _try(cv2: Any, attempt: _Attempt) -> Tuple[Any, Optional[np.ndarray]]:
+    """What was opened, and its first frame, or None."""
+    grabber = cv2.VideoCapture(*attempt.arguments)
+    for key, value in attempt.settings:
+        grabber.set(key, value)
+    return grabber, _first(cv2, grabber)
+
+
+def _beside(action: Callable[[], Any], source: Source) -> Any:
+    """What `action` returns, done in another thread: OpenCV waits long for a camera that does not answer, with some
+    releases for ever, and Ctrl-C is heard only outside of it. Raises SourceError after PATIENCE, and what it raises."""
+    found: List[Any] = []
+    errors: List[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(action())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="opening", daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if errors:
+        raise errors[0]
+    if not found:
+        cause = "it has not answered for {:g} seconds".format(PATIENCE)
+        raise SourceError(cause, place(shown(source)), _hint(source))
+    return found[0]
 
 
 def attempts(cv2: Any, source: Source, has: Callable[[str], bool]) -> List[_Attempt]:
@@ -136,6 +167,10 @@ def _require_device(path: str) -> None:
 
 
 def _nothing(source: Source) -> SourceError:
+    return SourceError("no frame comes from this source", place(shown(source)), _hint(source))
+
+
+def _hint(source: Source) -> str:
     hints = {
         USB: "does another program have it? v4l2-ctl -d {} --list-formats-ext shows its sizes",
         CSI: "sudo systemctl restart nvargus-daemon; then try: gst-launch-1.0 nvarguscamerasrc sensor-id={} ! fakesink",
@@ -143,7 +178,7 @@ def _nothing(source: Source) -> SourceError:
         PIPELINE: "try it with gst-launch-1.0 and fakesink at its end",
     }
     target = device_of(source) if source.kind == USB else source.target
-    return SourceError("no frame comes from this source", place(shown(source)), hints[source.kind].format(target))
+    return hints[source.kind].format(target)
 
 
 def device_of(source: Source) -> str:

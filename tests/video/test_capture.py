@@ -1,6 +1,7 @@
 """Frames of files and of cameras: order, newest ones, ends, and what is said of failures."""
 
 import os
+import struct
 import threading
 import time
 
@@ -11,6 +12,7 @@ import need
 import videos
 from darkprune.errors import SourceError
 from darkprune.video import capture as captures
+from darkprune.video import mp4, opening
 from darkprune.video.capture import LiveCapture
 from darkprune.video.opening import open_source
 from darkprune.video.source import parse, still
@@ -89,6 +91,32 @@ def test_a_video_that_ends_before_its_header_says(tmp_path, monkeypatch):
     assert text == cause + "hint: copy it anew, or have ffmpeg mend it" and 5 < len(read) < 27
 
 
+def test_a_video_that_was_trimmed_without_being_encoded_anew(tmp_path, monkeypatch):
+    """Frames that an edit list hides are not missing."""
+    need.opencv()
+    monkeypatch.chdir(tmp_path)
+    videos.write("whole.mp4", frames=30)
+    whole = bytearray((tmp_path / "whole.mp4").read_bytes())
+    at = whole.index(b"elst") + 12
+    shown, first = struct.unpack(">II", bytes(whole[at : at + 8]))
+    assert (shown, first) == (1500, 0)  # of 30 frames at 20 a second, in thousandths
+    whole[at : at + 4] = struct.pack(">I", 500)
+    (tmp_path / "trimmed.mp4").write_bytes(bytes(whole))
+    with open_source(parse("trimmed.mp4")) as capture:
+        count = 0
+        while capture.read() is not None:
+            count += 1
+    assert count < 15
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\0\0\0\1moov", b"\0\0\0\4moov", b"\0\0\0\x18moov\0\0\0\x08mvhd\0\0\0\x08trak"]
+)
+def test_headers_that_do_not_say_how_long_a_video_plays(tmp_path, damage):
+    (tmp_path / "a.mp4").write_bytes(damage)
+    assert mp4.seconds(str(tmp_path / "a.mp4")) is None and mp4.seconds(str(tmp_path / "none.mp4")) is None
+
+
 def test_a_still_image_is_shown_again_and_again(tmp_path):
     cv2 = need.opencv()
     cv2.imwrite(str(tmp_path / "a.png"), videos.picture(3))
@@ -161,6 +189,7 @@ def test_a_camera_that_hangs(monkeypatch):
     capture = live(camera)
     assert capture.read().number == 1
     monkeypatch.setattr(captures, "PATIENCE", 0.1)
+    monkeypatch.setattr(captures, "LEAVE", 0.1)
     text = "usb://0: error: the camera stopped after frame 1: no frame came for 0.1 seconds\n"
     assert failure(capture.read) == text + "hint: is it plugged in, and its connection stable?"
     capture.close()  # returns, though the thread hangs
@@ -244,3 +273,25 @@ def test_a_source_that_gives_no_frame(word, name, hint, monkeypatch, tmp_path):
     monkeypatch.setattr(cv2, "VideoCapture", Dead)
     text = "{}: error: no frame comes from this source\nhint: {}".format(name, hint.format(device))
     assert failure(lambda: open_source(parse(word), lambda element: False)) == text
+
+
+def test_a_camera_that_never_answers(monkeypatch):
+    cv2 = need.opencv()
+    let_go = threading.Event()
+    monkeypatch.setattr(opening, "PATIENCE", 0.05)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: let_go.wait(60) and Dead())
+    text = "rtsp://***@h/x: error: it has not answered for 0.05 seconds\nhint: "
+    found = failure(lambda: open_source(parse("rtsp://a:b@h/x"), lambda element: False))
+    assert found == text + "check the address, the password and the network"
+    let_go.set()
+
+
+def test_what_fails_while_a_camera_is_opened(monkeypatch):
+    cv2 = need.opencv()
+
+    def fails(*arguments):
+        raise MemoryError()
+
+    monkeypatch.setattr(cv2, "VideoCapture", fails)
+    with pytest.raises(MemoryError):
+        open_source(parse("rtsp://h/x"), lambda element: False)
