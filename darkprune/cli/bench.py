@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runners",
         metavar="LIST",
-        help="comma list of {} (default: those installed that take the pairs)".format(", ".join(RUNNERS)),
+        help="comma list of {} (default: those installed that take the pairs, but for {})".format(
+            ", ".join(RUNNERS), TENSORRT
+        ),
     )
     parser.add_argument(
         "--int8",
@@ -64,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         metavar="ENGINE",
         action="append",
-        help="time a TensorRT engine of a pair; without it, one of float32 is built in each process",
+        help="time a TensorRT engine of a pair; --runners tensorrt without it builds one in each process",
     )
     parser.add_argument("--threads", metavar="N", type=int, help="threads of each runner (default: its own choice)")
     parser.add_argument("--width", metavar="W", type=int, help="width of the input")
@@ -135,7 +137,7 @@ def _advice(arguments: argparse.Namespace, models: List[Model], runs: List[Run])
 
 def _runners(text: Optional[str], int8: bool) -> List[str]:
     if text is None:
-        return list(RUNNERS)
+        return [name for name in RUNNERS if name != TENSORRT]  # which would build engines for minutes, unasked
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageError("--runners names no runner", hint="use " + ", ".join(RUNNERS))
@@ -182,6 +184,10 @@ def _engines(arguments: argparse.Namespace, model: Model, net: Net, alone: bool)
     found = []
     for path in arguments.engine or []:
         report = reports.read(path)
+        if alone and report is not None:
+            report.require(net)
+        if report is None:
+            reports.sha256_of(path)  # it can be read
         if alone or report is not None and report.fields["pair"] == pair_key(net):
             name = "{} {}".format(model.name, os.path.splitext(os.path.basename(path))[0])
             found.append(model._replace(name=name, engine=path))

@@ -8,6 +8,7 @@ import pytest
 
 import need
 from bad_input import Cases
+from darkprune.cli import bench
 from darkprune.cli.main import main
 from darkprune.graph.build import load
 from int8_nets import measured
@@ -169,6 +170,7 @@ def test_no_runner_is_an_engines_unless_it_is_asked_for(folder, capsys):
     with stand_in("tensorrt82"):
         found = output(["detect"] + PAIR + [picture(folder)], capsys)
     assert "runner: " in found.err and "tensorrt" not in found.err
+    assert "tensorrt" in bench.RUNNERS and "tensorrt" not in bench._runners(None, False)
 
 
 # ---- bad input
@@ -289,6 +291,21 @@ def an_engine_of_no_pair(folder):
     (folder / "net.engine").write_bytes(b"x")
     write(folder, TEXT, "other", seed=9)
     return ["bench"] + PAIR + ["other.cfg", "other.weights", "--engine", "net.engine", "--repeats", "1"]
+
+
+@case(
+    "net.engine.json: error: the engine is that of another pair (KEY, this one is KEY)\n"
+    "hint: build the engine again (darkprune build) from this pair\n"
+)
+def an_engine_of_another_pair_timed(folder):
+    assert main(BUILD) == 0
+    write(folder, TEXT, "other", seed=9)
+    return ["bench", "other.cfg", "other.weights", "--engine", "net.engine", "--repeats", "1"]
+
+
+@case("none.engine: error: cannot read this file: No such file or directory\nhint: check the path\n")
+def no_engine_timed(folder):
+    return ["bench"] + PAIR + ["--engine", "none.engine", "--repeats", "1"]
 
 
 @pytest.mark.parametrize("name", list(case))
