@@ -20,6 +20,7 @@ from darkprune.video.source import CSI, FILE, PIPELINE, RTSP, STILL, USB, Source
 _GSTREAMER = re.compile(r"^\s*GStreamer:\s*YES", re.MULTILINE)
 _OPENCV_HINT = "on a Jetson, pip uninstall opencv-python uncovers the OpenCV that has it; elsewhere take the system's"
 PATIENCE = 40.0  # seconds; OpenCV and GStreamer themselves give up after 30 at most, where they do
+_CSI_ELEMENT = "nvarguscamerasrc"
 _USB_SIZE, _CSI_SIZE = (640, 480), (1280, 720)
 
 _Attempt = NamedTuple(
@@ -96,6 +97,9 @@ def attempts(cv2: Any, source: Source, has: Callable[[str], bool]) -> List[_Atte
         raise MissingDependency("{} needs an OpenCV with GStreamer, this one has none".format(what), hint=_OPENCV_HINT)
     if source.kind == PIPELINE:
         return [_pipeline(cv2, pipelines.with_sink(source.target))]
+    if not has(_CSI_ELEMENT):  # OpenCV would wait without end for a pipeline that has lost its beginning
+        cause = "GStreamer has no {}, which comes with JetPack".format(_CSI_ELEMENT)
+        raise MissingDependency(cause, hint="csi:// is the camera of a Jetson; others are usb://0 or rtsp://HOST/PATH")
     width, height = _size(source, _CSI_SIZE)
     return [_pipeline(cv2, pipelines.csi(int(source.target), width, height, source.fps or 30, source.flip))]
 
@@ -192,8 +196,8 @@ def has_gstreamer(cv2: Any) -> bool:
 
 
 def has_element(name: str) -> bool:
-    """Whether GStreamer has an element of that name, as gst-inspect-1.0 says."""
+    """Whether GStreamer has an element of that name, as gst-inspect-1.0 says; without that program, it may have it."""
     program = shutil.which("gst-inspect-1.0")
     if program is None:
-        return False
+        return True
     return subprocess.call([program, name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0

@@ -105,11 +105,18 @@ def test_a_network_camera_is_tried_in_both_codecs_and_by_opencv_itself():
 
 
 def test_what_only_gstreamer_opens():
-    assert tried(WITH, "csi://0") == [((pipelines.csi(0, 1280, 720), 1800), [])]
-    assert tried(WITH, "csi://1?width=640&height=480&flip=2&fps=60") == [
+    argus = ("nvarguscamerasrc",)
+    assert tried(WITH, "csi://0", argus) == [((pipelines.csi(0, 1280, 720), 1800), [])]
+    assert tried(WITH, "csi://1?width=640&height=480&flip=2&fps=60", argus) == [
         ((pipelines.csi(1, 640, 480, 60, 2), 1800), [])
     ]
     assert tried(WITH, "gst://videotestsrc") == [((pipelines.with_sink("videotestsrc"), 1800), [])]
+    with pytest.raises(MissingDependency) as caught:
+        tried(WITH, "csi://0")
+    assert str(caught.value) == (
+        "error: GStreamer has no nvarguscamerasrc, which comes with JetPack\n"
+        "hint: csi:// is the camera of a Jetson; others are usb://0 or rtsp://HOST/PATH"
+    )
     hint = "on a Jetson, pip uninstall opencv-python uncovers the OpenCV that has it; elsewhere take the system's"
     for word, what in (("csi://0", "the camera of a Jetson"), ("gst://videotestsrc", "a pipeline")):
         with pytest.raises(MissingDependency) as caught:
