@@ -86,18 +86,21 @@ def _beside(action: Callable[[], Any], source: Source) -> Any:
 
 
 def attempts(cv2: Any, source: Source, has: Callable[[str], bool]) -> List[_Attempt]:
-    """What is tried, in this order. Raises MissingDependency where GStreamer is needed and OpenCV was built without."""
+    """What is tried, in this order. Raises MissingDependency where GStreamer is needed and OpenCV was built without.
+
+    OpenCV may wait without end for a pipeline whose first element GStreamer has not; none such is tried.
+    """
     gstreamer = has_gstreamer(cv2)
     if source.kind == USB:
-        return _of_usb(cv2, source, gstreamer)
+        return _of_usb(cv2, source, gstreamer and has("v4l2src"))
     if source.kind == RTSP:
-        return (_of_rtsp(cv2, source, has) if gstreamer else []) + [_Attempt((source.target,), [])]
+        return (_of_rtsp(cv2, source, has) if gstreamer and has("rtspsrc") else []) + [_Attempt((source.target,), [])]
     if not gstreamer:
         what = "the camera of a Jetson" if source.kind == CSI else "a pipeline"
         raise MissingDependency("{} needs an OpenCV with GStreamer, this one has none".format(what), hint=_OPENCV_HINT)
     if source.kind == PIPELINE:
         return [_pipeline(cv2, pipelines.with_sink(source.target))]
-    if not has(_CSI_ELEMENT):  # OpenCV would wait without end for a pipeline that has lost its beginning
+    if not has(_CSI_ELEMENT):
         cause = "GStreamer has no {}, which comes with JetPack".format(_CSI_ELEMENT)
         raise MissingDependency(cause, hint="csi:// is the camera of a Jetson; others are usb://0 or rtsp://HOST/PATH")
     width, height = _size(source, _CSI_SIZE)

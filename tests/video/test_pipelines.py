@@ -89,7 +89,8 @@ def tried(cv2, word, there=()):
 def test_a_usb_camera_is_opened_by_gstreamer_and_else_by_its_number():
     size = [(3, 640.0), (4, 480.0)]
     pipeline = pipelines.usb("/dev/video1", 640, 480)
-    assert tried(WITH, "usb://1") == [((pipeline, 1800), []), ((1, 200), size)]
+    assert tried(WITH, "usb://1", ("v4l2src",)) == [((pipeline, 1800), []), ((1, 200), size)]
+    assert tried(WITH, "usb://1") == [((1, 200), size)]
     assert tried(WITHOUT, "usb://1") == [((1, 200), size)]
     settings = [(6, float(0x47504A4D)), (3, 800.0), (4, 600.0), (5, 15.0)]
     assert tried(WITHOUT, "usb://0?width=800&height=600&fps=15&format=mjpg") == [((0, 200), settings)]
@@ -97,10 +98,11 @@ def test_a_usb_camera_is_opened_by_gstreamer_and_else_by_its_number():
 
 def test_a_network_camera_is_tried_in_both_codecs_and_by_opencv_itself():
     word = "rtsp://host/x"
-    found = [arguments[0] for arguments, _ in tried(WITH, word, ("avdec_h264", "nvv4l2decoder"))]
+    found = [arguments[0] for arguments, _ in tried(WITH, word, ("rtspsrc", "avdec_h264", "nvv4l2decoder"))]
     both = [pipelines.rtsp(word, "h264", "nvv4l2decoder"), pipelines.rtsp(word, "h265", "nvv4l2decoder")]
     assert found == both + [word]
-    assert [arguments for arguments, _ in tried(WITH, word)] == [(word,)]
+    for there in ((), ("rtspsrc",), ("nvv4l2decoder",)):
+        assert [arguments for arguments, _ in tried(WITH, word, there)] == [(word,)]
     assert [arguments for arguments, _ in tried(WITHOUT, word, ("avdec_h264",))] == [(word,)]
 
 
