@@ -131,7 +131,9 @@ def _malformed(fields: Dict[str, Any]) -> Iterator[str]:
     """The names of the fields that are read again and cannot be."""
     for name, kind, within in _FIELDS:
         value = fields.get(name)
-        if not isinstance(value, kind) or not all(isinstance(value.get(key), k) for key, k in within.items()):
+        parts = [(value, kind)]
+        parts += [(value.get(key), k) for key, k in within.items()] if isinstance(value, dict) else []
+        if not all(_is_sound(part, k) for part, k in parts):
             yield name
     heads, batch, gpu, int8 = [fields.get(name) for name in ("heads", "batch", "gpu", "int8")]
     if not all(isinstance(head, dict) and set(Head._fields) <= set(head) for head in heads or [None]):
@@ -142,8 +144,20 @@ def _malformed(fields: Dict[str, Any]) -> Iterator[str]:
         yield "inputs"
     if "int8" not in fields or not isinstance(int8, (dict, type(None))):
         yield "int8"
-    if gpu is not None and not (isinstance(gpu, dict) and isinstance(gpu.get("capability"), list)):
+    if gpu is not None and not (isinstance(gpu, dict) and _is_gpu(gpu.get("name"), gpu.get("capability"))):
         yield "gpu"
+
+
+def _is_gpu(name: Any, capability: Any) -> bool:
+    parts = capability if isinstance(capability, list) and len(capability) == 2 else [None]
+    return _is_sound(name, str) and all(_is_sound(part, int) for part in parts)
+
+
+def _is_sound(value: Any, kind: Any) -> bool:
+    """Of that type, and fit to be printed."""
+    if kind is int:
+        return isinstance(value, int) and 0 <= value < 1 << 31
+    return isinstance(value, kind) and (kind is not str or value.isprintable())
 
 
 def described(net: Net, batch: Tuple[int, int], heads: List[Head], preprocessing: Optional[str]) -> Dict[str, Any]:

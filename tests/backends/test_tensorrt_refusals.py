@@ -128,7 +128,12 @@ def test_a_damaged_report(folder):
     assert said(json.dumps({name: value for name, value in sound.items() if name != "int8"})) == (
         '"int8" is missing or malformed'
     )
-    assert said(json.dumps(dict(sound, gpu={}))) == '"gpu" is missing or malformed'
+    gpu = sound["gpu"]
+    for value in ({}, {"capability": [6, 2]}, dict(gpu, capability=[6]), dict(gpu, capability=[10**400, 2])):
+        assert said(json.dumps(dict(sound, gpu=value))) == '"gpu" is missing or malformed'
+    assert said(json.dumps(dict(sound, dialect="\x1b[2J"))) == '"dialect" is missing or malformed'
+    assert said(json.dumps(dict(sound, input=dict(sound["input"], width=1 << 40)))) == '"input" is missing or malformed'
+    assert said(json.dumps(dict(sound, gpu=3))) == '"gpu" is missing or malformed'
 
 
 def test_files_that_are_no_engines(release, folder):

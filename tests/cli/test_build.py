@@ -101,8 +101,14 @@ def test_verify_runs_an_engine(folder, capsys, release):
         assert built.out.startswith("ok   reader in tensorrt: 1 of 1 layers")
         output(BUILD + ["--precision", "fp16", "--overwrite"], capsys)
         rounded = output(["verify"] + PAIR + ["--engine", "net.engine"], capsys)
-    why = "--   reader in tensorrt: measured, not judged: an engine of fp16 or int8 rounds more than float32 does: "
-    assert rounded.out.startswith(why)
+        assert rounded.out.startswith("ok   reader in tensorrt: 1 of 1 layers") and "at most 0.1)" in rounded.out
+        report = json.loads((folder / "net.engine.json").read_text())
+        write(folder, TEXT, "other", seed=9)
+        output(["build", "other.cfg", "other.weights"] + BUILD[3:] + ["--precision", "fp16", "--overwrite"], capsys)
+        other = dict(json.loads((folder / "net.engine.json").read_text()), pair=report["pair"])
+        (folder / "net.engine.json").write_text(json.dumps(other))
+        wrong = output(["verify"] + PAIR + ["--engine", "net.engine"], capsys, 1)
+    assert wrong.out.startswith("FAIL reader in tensorrt: 0 of 1 layers") and "a check failed" in wrong.out
 
 
 def picture(folder):
