@@ -1,6 +1,5 @@
 """An engine that lies beside its pair: taken as it is while it still fits, else built anew."""
 
-import json
 import os
 from collections import OrderedDict
 from typing import Any, Callable, Dict, Optional
@@ -61,6 +60,11 @@ def why_not(path: str, net: Net, request: Request, ranges: Optional[str] = None)
         ("its ranges", used, None if ranges is None else reports.sha256_of(ranges)),
         ("its batch", report.batch, tuple(request.batch)),
         ("TensorRT", [fields["tensorrt"]["name"], fields["tensorrt"]["version"]], [api.name, api.version]),
-        ("the GPU", fields.get("gpu"), None if gpu is None else json.loads(json.dumps(gpu._asdict()))),
+        ("the GPU", _kind_of(fields.get("gpu")), None if gpu is None else _kind_of(gpu._asdict())),
     ]
     return next((what + " changed" for what, built, wanted in checks if built != wanted), None)
+
+
+def _kind_of(gpu: Optional[Dict[str, Any]]) -> Any:
+    """What an engine is bound to; a board's memory is what its firmware leaves of it."""
+    return None if gpu is None else (gpu["name"], list(gpu["capability"]))

@@ -42,7 +42,8 @@ Scheme = NamedTuple(
 ONNXRUNTIME = Scheme("onnxruntime", False, DIRECT, False, False)
 TENSORRT = Scheme("tensorrt", True, None, True, False)
 # TensorRT 8 by flags and ranges. It fuses these activations into the convolution before them, and element-wise layers
-# with each other; any other convolution puts out a tensor that is rounded (Developer Guide 8.2, "Layer Fusion").
+# with each other; any other convolution puts out a tensor that is rounded (Developer Guide 8.2, "Layer Fusion", which
+# names ReLU and Clip; of leaky ReLU a maintainer says so for newer GPUs, NVIDIA/TensorRT issue 2134).
 # What float layers hand each other stays float there, even where an int8 layer reads it rounded.
 IMPLICIT = Scheme("tensorrt-implicit", True, DIRECT | {"leaky", "relie", "revleaky", "relu6", "hardtan"}, True, True)
 SCHEMES = {scheme.name: scheme for scheme in (ONNXRUNTIME, TENSORRT)}
