@@ -1,8 +1,10 @@
 """A window that shows what is seen. Keys: esc or q ends, f switches to the full screen and back, h hides the help."""
 
 import os
+import re
+import socket
 import sys
-from typing import Any
+from typing import Any, Optional
 
 from darkprune.detect.image_file import import_cv2
 from darkprune.errors import MissingDependency, UsageError
@@ -11,6 +13,7 @@ from darkprune.video.loop import Shot, Sink
 
 HELP = "ESC or Q: end   F: full screen   H: hide this"
 _HINT = 'pip install "opencv-python>=4.1,<5" in place of the headless one; on a Jetson, apt has one with windows'
+_SCREEN_HINT = "{}; or leave --display out, and write with -o"
 _ESC = 27
 
 
@@ -20,9 +23,8 @@ class Window(Sink):
     def __init__(self, title: str = "darkprune", width: int = 0, height: int = 0, full_screen: bool = False) -> None:
         self._cv2 = import_cv2()
         self._title, self._help, self._full = title, False, full_screen
-        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            hint = "on the board itself: export DISPLAY=:0; or leave --display out, and write with -o"
-            raise UsageError("there is no screen: DISPLAY is not set", hint=hint)
+        if sys.platform.startswith("linux") and not os.environ.get("WAYLAND_DISPLAY"):
+            _require_screen(os.environ.get("DISPLAY"))
         try:
             self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL | self._cv2.WINDOW_GUI_NORMAL)  # no tool bar
             if width and height:
@@ -68,3 +70,25 @@ class Window(Sink):
         state = cv2.WINDOW_FULLSCREEN if full else cv2.WINDOW_NORMAL
         cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, state)
         self._full = full
+
+
+def _require_screen(display: Optional[str]) -> None:
+    """Raises UsageError without one. GTK and Qt would end the program where nothing answers."""
+    if not display:
+        hint = _SCREEN_HINT.format("on the board itself: export DISPLAY=:0")
+        raise UsageError("there is no screen: DISPLAY is not set", hint=hint)
+    local = re.match(r"(?:unix)?:(\d{1,4})(?:\.\d+)?$", display)  # one on another machine is left to the libraries
+    if local and not _answers(int(local.group(1))):
+        cause = "there is no screen: nothing answers on DISPLAY={}".format(display)
+        raise UsageError(cause, hint=_SCREEN_HINT.format("start its desktop"))
+
+
+def _answers(number: int) -> bool:
+    """Whether an X server of that number listens on this machine, in one of the three ways that there are."""
+    path = "/tmp/.X11-unix/X{}".format(number)
+    tcp = ("127.0.0.1", 6000 + number)
+    for family, address in ((socket.AF_UNIX, path), (socket.AF_UNIX, "\0" + path), (socket.AF_INET, tcp)):
+        with socket.socket(family, socket.SOCK_STREAM) as made:
+            if made.connect_ex(address) == 0:
+                return True
+    return False

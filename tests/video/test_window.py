@@ -1,5 +1,8 @@
 """The window's keys and ends, on an OpenCV that only writes down what it is told."""
 
+import os
+import socket
+
 import numpy as np
 import pytest
 
@@ -50,7 +53,7 @@ class Screen:
 @pytest.fixture
 def screen(monkeypatch):
     cv2 = need.opencv()
-    monkeypatch.setenv("DISPLAY", ":7")
+    monkeypatch.setenv("DISPLAY", "elsewhere:7")
 
     def make(**options):
         made = Screen(cv2, **options)
@@ -103,3 +106,23 @@ def test_no_screen(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(UsageError, match="there is no screen: DISPLAY is not set"):
         Window()
+
+
+def test_a_screen_that_does_not_answer(screen, monkeypatch):
+    """GTK and Qt end the program then."""
+    made = screen()
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    number = 9000 + os.getpid() % 1000
+    for display in (":{}".format(number), ":{}.0".format(number), "unix:{}".format(number)):
+        monkeypatch.setenv("DISPLAY", display)
+        with pytest.raises(UsageError) as caught:
+            Window()
+        assert str(caught.value) == (
+            "error: there is no screen: nothing answers on DISPLAY={}\n"
+            "hint: start its desktop; or leave --display out, and write with -o"
+        ).format(display)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+            server.bind("\0/tmp/.X11-unix/X{}".format(number))
+            server.listen(5)
+            Window().close()
+    assert made.said.count("open") == 3
