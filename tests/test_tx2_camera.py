@@ -126,6 +126,16 @@ def test_ctrl_c_leaves_a_playable_file(folder):
             "hint: choose another name; inputs are never overwritten\n",
         ),
         (
+            "--video clip.avi -m net --no-display --names list --log list --overwrite --runner numpy",
+            "list: error: the output would replace the input list\n"
+            "hint: choose another name; inputs are never overwritten\n",
+        ),
+        (
+            "--video clip.avi -m net --no-display --log net.names --overwrite --runner numpy",
+            "names: net.names\nnet.names: error: the output would replace the input net.names\n"
+            "hint: choose another name; inputs are never overwritten\n",
+        ),
+        (
             "--usb 97 -m net --no-display --runner numpy",
             "/dev/video97: error: there is no such camera\nhint: ",
         ),
@@ -138,14 +148,33 @@ def test_ctrl_c_leaves_a_playable_file(folder):
             "--rtsp host/x -m net --no-display --runner numpy",
             "error: --rtsp names no network camera\nhint: write rtsp://HOST/PATH\n",
         ),
-        ("--frames 0 -m net", "error: --frames must be at least 1\nhint: leave it out for the default\n"),
-        ("--width 0 -m net --do_resize", "error: --width must be at least 1\nhint: leave it out for the default\n"),
+        ("--frames 0 -m net", "error: --frames must be from 1 to 1000000000\nhint: leave it out for the default\n"),
+        ("--height 99999 -m net", "error: --height must be from 1 to 16384\nhint: leave it out for the default\n"),
+        ("--width 0 -m net", "error: --width must be from 1 to 16384\nhint: leave it out for the default\n"),
         ("--video none.avi -m net --no-display --runner numpy", "none.avi: error: cannot read the video: No such "),
     ],
 )
 def test_bad_input(folder, words, text):
+    (folder / "list").write_text("a\nb\nc\n")
+    if "net.names" in words:
+        (folder / "net.names").write_text("a\nb\nc\n")
     out, err = demo(*words.split(), status=2)
     assert out == "" and err.startswith(text)
+
+
+def test_nothing_is_built_that_cannot_run(folder):
+    words = ["--video", "clip.avi", "-m", "net"] + QUIET
+    argv = [sys.executable, TOOL] + words
+    run = subprocess.run(argv, env=environment("tensorrt82"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.returncode == 2 and run.stderr.startswith(b"error: pycuda cannot be imported: "), run.stderr
+    assert not os.path.exists("net-fp16.engine")
+
+
+def test_a_full_disk_behind_its_output(folder):
+    argv = [sys.executable, TOOL, "--video", "clip.avi", "-m", "net", "--runner", "numpy"] + QUIET
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run(argv, env=environment(), stdout=full, stderr=subprocess.PIPE)
+    assert run.returncode == 2 and run.stderr.startswith(b"error: cannot write the output: No space left"), run.stderr
 
 
 # ---- flags

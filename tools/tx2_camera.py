@@ -23,6 +23,7 @@ from contextlib import ExitStack, closing
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from darkprune.backends.cuda_buffers import import_driver  # noqa: E402
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.backends.registry import RUNNERS, TENSORRT  # noqa: E402
 from darkprune.cli.common import write  # noqa: E402
@@ -39,6 +40,7 @@ from darkprune.video.opening import open_source  # noqa: E402
 from darkprune.video.window import Window  # noqa: E402
 from darkprune.video.wrapped import Looped, Resized  # noqa: E402
 
+_LIMITS = (("frames", 1, 10**9), ("width", 1, 16384), ("height", 1, 16384), ("rtsp_latency", 0, 60000))
 _ONBOARD = "vi-output"  # how a Jetson names its own camera among the video devices
 
 
@@ -128,6 +130,7 @@ def open_detector(options, cfg, weights, ranges, stack):
     """A Detector of the pair, its engine built if that must be."""
     engine = None
     if options.runner == TENSORRT:
+        import_driver()  # before minutes are spent on an engine that cannot run
         engine = engine_of(cfg, options.precision)
         prepare(engine, cfg, weights, Request(options.precision), ranges, say)
     model = stack.enter_context(Model(cfg, weights, options.runner, engine=engine))
@@ -149,11 +152,11 @@ def open_capture(options):
 
 def check(options):
     """Raises UsageError for a number that makes no sense."""
-    least = [("frames", 1), ("width", 1), ("height", 1), ("rtsp_latency", 0)]
-    for name, value in least:
+    for name, least, most in _LIMITS:
         given = getattr(options, name)
-        if given is not None and given < value:
-            raise UsageError("--{} must be at least {}".format(name, value), hint="leave it out for the default")
+        if given is not None and not least <= given <= most:
+            cause = "--{} must be from {} to {}".format(name, least, most)
+            raise UsageError(cause, hint="leave it out for the default")
 
 
 def run(options):
@@ -162,12 +165,17 @@ def run(options):
     pairs = pairs_of(options)
     titles = ["original", "pruned"] if options.compare else [""]
     inputs = [path for pair in pairs for path in pair if path] + [p for p in (options.video, options.image) if p]
+    inputs += [options.names] if options.names else []
     sinks.check_files(options.output, options.log, inputs, options.overwrite)
     with ExitStack() as stack:
         detectors = [open_detector(options, *pair, stack=stack) for pair in pairs]
         if len({detector.classes for detector in detectors}) > 1:
             raise UsageError("the two pairs have other classes", hint="compare a pair with its pruned form")
-        names = class_names(argparse.Namespace(names=options.names, data=None, cfg=pairs[0][0]), detectors[0].classes)
+        named = argparse.Namespace(names=options.names, data=None, cfg=pairs[0][0])
+        names = class_names(named, detectors[0].classes, inputs=inputs)
+        if options.runner == TENSORRT:
+            inputs += [engine_of(cfg, options.precision) for cfg, _, _ in pairs]
+        sinks.check_files(options.output, options.log, inputs, options.overwrite)
         found = []
         if not options.no_display:
             window = Window("darkprune", options.width * len(pairs), options.height, options.full_screen)
@@ -192,6 +200,9 @@ def main(argv=None):
         return run(parser().parse_args(argv))
     except DarkpruneError as error:
         say(str(error))
+        return 2
+    except OSError as error:  # of the library's files, every one is an error of its own; this is stdout
+        say("error: cannot write the output: {}".format(error.strerror))
         return 2
     except KeyboardInterrupt:
         say("interrupted")
