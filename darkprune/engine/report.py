@@ -3,10 +3,12 @@
 A plan itself tells none of it: it loads, and runs, for any net whose inputs and outputs have the same shapes.
 """
 
+import errno
 import hashlib
 import json
 import os
 from collections import OrderedDict
+from itertools import islice
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from darkprune.errors import EngineError, place
@@ -111,11 +113,7 @@ def read(engine: str) -> Optional[Report]:
     path = path_of(engine)
     if not os.path.lexists(path):
         return None
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except (IOError, OSError) as error:
-        raise EngineError("cannot read the report: {}".format(error.strerror), place(path), "check it") from error
+    data = b"".join(islice(_chunks(path, "the report", "check it"), MAX_BYTES // _CHUNK + 1))
     try:
         fields = json.loads(data.decode("ascii")) if len(data) <= MAX_BYTES else None
     except (ValueError, RecursionError):
@@ -194,11 +192,7 @@ def file_entry(path: str, size: Optional[int] = None) -> Dict[str, Any]:
 
 def read_engine(path: str) -> bytes:
     """The bytes of an engine's file. Raises EngineError where it cannot be read, or is empty."""
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read()
-    except (IOError, OSError) as error:
-        raise EngineError("cannot read the engine: {}".format(error.strerror), place(path), "check the path") from error
+    data = b"".join(_chunks(path, "the engine"))
     if not data:
         raise EngineError("the engine's file is empty", place(path), _REBUILD)
     return data
@@ -207,10 +201,18 @@ def read_engine(path: str) -> bytes:
 def sha256_of(path: str) -> str:
     """The SHA-256 of a file, in hexadecimal. Raises EngineError where it cannot be read."""
     digest = hashlib.sha256()
+    for chunk in _chunks(path, "this file"):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(path: str, what: str, hint: str = "check the path") -> Iterator[bytes]:
+    """The content of a file; a device or pipe is none, and may have no end."""
     try:
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            raise OSError(errno.EINVAL, "it is no file")
         with open(path, "rb") as stream:
             for chunk in iter(lambda: stream.read(_CHUNK), b""):
-                digest.update(chunk)
+                yield chunk
     except (IOError, OSError) as error:
-        raise EngineError("cannot read this file: {}".format(error.strerror), place(path), "check the path") from error
-    return digest.hexdigest()
+        raise EngineError("cannot read {}: {}".format(what, error.strerror), place(path), hint) from error

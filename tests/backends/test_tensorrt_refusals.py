@@ -1,6 +1,7 @@
 """What the runner tensorrt says where there is no GPU or library, or an engine is not the net's: the whole texts."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -134,6 +135,22 @@ def test_a_damaged_report(folder):
     assert said(json.dumps(dict(sound, dialect="\x1b[2J"))) == '"dialect" is missing or malformed'
     assert said(json.dumps(dict(sound, input=dict(sound["input"], width=1 << 40)))) == '"input" is missing or malformed'
     assert said(json.dumps(dict(sound, gpu=3))) == '"gpu" is missing or malformed'
+
+
+def test_devices_and_pipes_are_no_engines(folder):
+    os.mkfifo("pipe.engine")
+    os.mkfifo("net.engine.json")
+    engine, report = (
+        "cannot read the engine: it is no file\nhint: check the path",
+        "cannot read the report: it is no file",
+    )
+    with stand_in("tensorrt82"):
+        for path, expected in (
+            ("/dev/zero", "/dev/zero: error: " + engine),
+            ("pipe.engine", "pipe.engine: error: " + engine),
+            ("net.engine", "net.engine.json: error: {}\nhint: check it".format(report)),
+        ):
+            assert refusal(TensorrtRunner(opened(), path).open) == expected
 
 
 def test_files_that_are_no_engines(release, folder):
