@@ -19,7 +19,7 @@ from darkprune.video.source import CSI, FILE, PIPELINE, RTSP, STILL, USB, Source
 
 _GSTREAMER = re.compile(r"^\s*GStreamer:\s*YES", re.MULTILINE)
 _OPENCV_HINT = "on a Jetson, pip uninstall opencv-python uncovers the OpenCV that has it; elsewhere take the system's"
-PATIENCE = 40.0  # seconds; OpenCV and GStreamer themselves give up after 30 at most, where they do
+PATIENCE = 20.0  # seconds until the first frame
 _CSI_ELEMENT = "nvarguscamerasrc"
 _USB_SIZE, _CSI_SIZE = (640, 480), (1280, 720)
 
@@ -46,7 +46,8 @@ def open_source(source: Source, has: Optional[Callable[[str], bool]] = None) -> 
     if source.kind == USB:
         _require_device(device_of(source))
     for attempt in attempts(cv2, source, has or has_element):
-        grabber, first = _beside(partial(_try, cv2, attempt), source)
+        opened: Tuple[Any, Optional[np.ndarray]] = _beside(partial(_try, cv2, attempt)) or (None, None)
+        grabber, first = opened
         if first is not None:
             if is_live(source):
                 return LiveCapture(source, grabber, first, grabber.get(cv2.CAP_PROP_FPS))
@@ -62,9 +63,9 @@ def _try(cv2: Any, attempt: _Attempt) -> Tuple[Any, Optional[np.ndarray]]:
     return grabber, _first(cv2, grabber)
 
 
-def _beside(action: Callable[[], Any], source: Source) -> Any:
-    """What `action` returns, done in another thread: OpenCV waits long for a camera that does not answer, with some
-    releases for ever, and Ctrl-C is heard only outside of it. Raises SourceError after PATIENCE, and what it raises."""
+def _beside(action: Callable[[], Any]) -> Any:
+    """What `action` returns or raises, or None after PATIENCE; it is done in another thread, since OpenCV waits long
+    for a camera that does not answer, or one of another codec, some releases for ever, and then hears no Ctrl-C."""
     found: List[Any] = []
     errors: List[BaseException] = []
 
@@ -79,10 +80,7 @@ def _beside(action: Callable[[], Any], source: Source) -> Any:
     thread.join(PATIENCE)
     if errors:
         raise errors[0]
-    if not found:
-        cause = "it has not answered for {:g} seconds".format(PATIENCE)
-        raise SourceError(cause, place(shown(source)), _hint(source))
-    return found[0]
+    return found[0] if found else None
 
 
 def attempts(cv2: Any, source: Source, has: Callable[[str], bool]) -> List[_Attempt]:

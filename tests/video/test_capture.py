@@ -279,10 +279,13 @@ def test_a_camera_that_never_answers(monkeypatch):
     cv2 = need.opencv()
     let_go = threading.Event()
     monkeypatch.setattr(opening, "PATIENCE", 0.05)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: let_go.wait(60) and Dead())
-    text = "rtsp://***@h/x: error: it has not answered for 0.05 seconds\nhint: "
-    found = failure(lambda: open_source(parse("rtsp://a:b@h/x"), lambda element: False))
+    tried = []
+    monkeypatch.setattr(opening, "has_gstreamer", lambda cv2: True)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: tried.append(arguments) or let_go.wait(60) and Dead())
+    text = "rtsp://***@h/x: error: no frame comes from this source\nhint: "
+    found = failure(lambda: open_source(parse("rtsp://a:b@h/x"), lambda element: True))
     assert found == text + "check the address, the password and the network"
+    assert len(tried) == 3  # H.264, H.265, and without GStreamer
     let_go.set()
 
 
