@@ -24,7 +24,9 @@ from darkprune.prune import plan as plans
 from darkprune.prune.masked import BORDERS
 from darkprune.verify import READERS, Check, compare_reader, compare_surgery, refused, test_batch
 
-ROUNDED = {"fp16": 0.1, "int8": 0.5}  # as READERS, of engines: far from what is accurate, but it is that net's
+# As READERS, of engines. Zeros are off by 1, another net by more; the largest errors of deep nets whose weights are
+# synthetic are 0.32 and 0.88 (docs/results.md).
+ROUNDED = {"fp16": 0.5, "int8": 0.95}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
