@@ -8,7 +8,7 @@ from darkprune.backends.base import Runner
 from darkprune.backends.fakequant_ops import FakequantBuilder, Seen
 from darkprune.backends.forward import forward
 from darkprune.graph.net import Net
-from darkprune.quant.placement_by_ranges import placed
+from darkprune.quant.placement_tensorrt8 import placed
 from darkprune.quant.quantization import ONNXRUNTIME, Quantization, Scheme
 from darkprune.quant.ranges import Ranges
 

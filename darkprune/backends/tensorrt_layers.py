@@ -5,14 +5,9 @@ from typing import Any, Optional, Sequence
 import numpy as np
 
 from darkprune.backends.tensorrt_api import FP32, INT8, INT32
+from darkprune.backends.tensorrt_bounds import activation_bound, convolution_bound, elementwise_bound, unary_bound
 from darkprune.backends.tensorrt_nodes import Nodes, dims
-from darkprune.backends.tensorrt_tensor import (
-    TensorrtTensor,
-    activation_bound,
-    convolution_bound,
-    elementwise_bound,
-    unary_bound,
-)
+from darkprune.backends.tensorrt_tensor import TensorrtTensor
 
 
 class Layers(Nodes):

@@ -17,7 +17,7 @@ from darkprune.errors import EngineError, Unsupported
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net, heads
 from darkprune.ops.activation_functions import effective
-from darkprune.quant.placement_by_ranges import placed
+from darkprune.quant.placement_tensorrt8 import placed
 from darkprune.quant.tensors import INPUT, activation_of, before_name, output_name
 
 if TYPE_CHECKING:

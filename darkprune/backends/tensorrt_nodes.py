@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence,
 import numpy as np
 
 from darkprune.backends.tensorrt_api import BOOL, FP16, FP32, INT8, INT32, Api
-from darkprune.backends.tensorrt_tensor import LARGEST, TensorrtTensor
+from darkprune.backends.tensorrt_bounds import LARGEST
+from darkprune.backends.tensorrt_tensor import TensorrtTensor
 from darkprune.engine.precision import Precision
 from darkprune.errors import EngineError
 

@@ -11,7 +11,7 @@ from darkprune.backends.forward import forward
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.ops.activation_functions import activate
 from darkprune.quant.placement import Quantizing
-from darkprune.quant.placement_by_ranges import QuantizingByRanges, placed
+from darkprune.quant.placement_tensorrt8 import QuantizingByRanges, placed
 from darkprune.quant.quantization import IMPLICIT, ONNXRUNTIME, TENSORRT, Quantization
 from darkprune.quant.ranges import Range
 from int8_nets import measured, pictures
