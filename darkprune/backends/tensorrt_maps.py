@@ -7,8 +7,8 @@ import numpy as np
 from darkprune.backends import geometry
 from darkprune.backends.base import Builder
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_bounds import LARGEST
+from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
 from darkprune.darknet.dialect import DEFAULT
 
