@@ -53,7 +53,49 @@ def route(*layers, **more):
     return section("route", layers=",".join(str(n) for n in layers), **more)
 
 
+def detector(classes=3, activation="linear"):
+    """The text of a detector's cfg: 32 x 32 x 3, one head of 8 x 8 cells with three anchors."""
+    return cfg(
+        conv(8, activation=activation, stride=4),
+        conv(3 * (classes + 5), size=1, activation="linear", bn=None),
+        section("yolo", mask="0,1,2", anchors="4,5, 6,9, 12,8", classes=classes, num=3),
+        width=32,
+        height=32,
+    )
+
+
 HEAD = conv(5, size=1, activation="linear", bn=None)  # what reads the last map; its filters stay
+
+MIXED = cfg(
+    conv(8),
+    section("maxpool", size=2, stride=2),
+    conv(8, 3, "mish"),
+    shortcut(-2),
+    section("upsample", stride=2),
+    route(-1, 0),
+    conv(8, 1, "swish"),
+    HEAD,
+)
+
+
+def every_kind(activation):
+    """The text of a cfg with every kind of layer that computes on integers."""
+    return cfg(
+        conv(12, 3, activation),
+        conv(12, 3, activation, groups=12, stride=2),
+        conv(12, 3, activation, groups=3),
+        section("maxpool", size=3, stride=1),
+        shortcut(-2, activation),
+        conv(8, 1, activation),
+        route(-1, -2),
+        section("reorg", stride=2),
+        section("upsample", stride=2),
+        route(-1, groups=2, group_id=1),
+        section("avgpool"),
+        conv(40, 1, "logistic"),
+        section("scale_channels", from_=-3, activation=activation),
+        HEAD,
+    )
 
 
 def write(folder, text, name="net", seed=7, dead=0.5):

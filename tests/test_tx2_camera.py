@@ -19,17 +19,11 @@ from darkprune.errors import UsageError
 from darkprune.video.opening import open_source
 from darkprune.video.source import CSI, FILE, PIPELINE, RTSP, STILL, USB, parse, still
 from darkprune.video.wrapped import Looped, Resized
-from small_nets import cfg, conv, section, write
+from small_nets import detector, write
 from stand_ins.loading import paths
 
 TOOL = str(need.ROOT / "tools" / "tx2_camera.py")
-NET = cfg(
-    conv(8, activation="leaky", stride=4),
-    conv(24, size=1, activation="linear", bn=None),
-    section("yolo", mask="0,1,2", anchors="4,5, 6,9, 12,8", classes=3, num=3),
-    width=32,
-    height=32,
-)
+NET = detector(activation="leaky")
 QUIET = ["--no-display", "-t", "0.2"]
 
 

@@ -9,15 +9,9 @@ import need
 import tool
 import videos
 from darkprune.detect.detector import Times
-from small_nets import cfg, conv, section, write
+from small_nets import detector, write
 
-NET = cfg(
-    conv(8, activation="linear", stride=4),
-    conv(255, size=1, activation="linear", bn=None),
-    section("yolo", mask="0,1,2", anchors="4,5, 6,9, 12,8", classes=80, num=3),
-    width=32,
-    height=32,
-)
+NET = detector(classes=80)
 
 
 def test_a_row_is_of_medians():

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Sequence, Tuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
 
@@ -89,3 +91,12 @@ def softmax_runs(b: "Builder", x: Any, groups: int, spatial: bool) -> Tuple[Any,
     if groups < 1 or count % groups:
         raise b.unsupported("softmax of {} values in {} groups".format(count, groups))
     return x.shape[0], groups, count // groups, area if spatial else 1
+
+
+def lrn_window(channels: int, size: int) -> np.ndarray:
+    """float32 [channels, channels]: how often the sum of each channel takes in each square (Builder.lrn): once within
+    the window, and once less of channel size // 2, which every reader misses."""
+    distance = np.arange(channels) - np.arange(channels)[:, None]
+    weight = ((distance >= -((size - 1) // 2)) & (distance <= size // 2)).astype(np.float32)
+    weight[:, size // 2 : size // 2 + 1] -= 1
+    return weight

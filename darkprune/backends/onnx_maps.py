@@ -205,9 +205,7 @@ class OnnxMaps(Builder):
     def lrn(self, x: Any, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, kappa: float = 1.0) -> OnnxTensor:
         """ONNX's LRN adds all channels; the readers miss one (base.Builder.lrn), so the sum is a convolution here."""
         c = x.shape[1]
-        distance = np.arange(c) - np.arange(c)[:, None]
-        weight = ((distance >= -((size - 1) // 2)) & (distance <= size // 2)).astype(np.float32)
-        weight[:, size // 2 : size // 2 + 1] -= 1
+        weight = geometry.lrn_window(c, size)
         squares = self.node("Mul", [x, x], "squares", x.shape[1:])
         window = self.constants(weight[:, :, None, None] * alpha, "window")
         inputs = [squares, window, self.constants([kappa] * c, "kappa")]

@@ -164,9 +164,7 @@ class TensorrtMaps(Builder):
         """TensorRT's ILRNLayer adds all channels; the readers miss one (base.Builder.lrn), so the sum is a convolution
         here."""
         c = x.shape[1]
-        distance = np.arange(c) - np.arange(c)[:, None]
-        weight = ((distance >= -((size - 1) // 2)) & (distance <= size // 2)).astype(np.float32)
-        weight[:, size // 2 : size // 2 + 1] -= 1
+        weight = geometry.lrn_window(c, size)
         with self.nodes.in_fp32():  # whose squares do not overflow
             squares = self.nodes.elementwise("PROD", x, x)
             weight = weight[:, :, None, None] * np.float32(alpha)

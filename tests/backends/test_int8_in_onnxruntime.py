@@ -110,23 +110,7 @@ def test_a_layer_that_is_kept_float_is_float_in_onnxruntime(tmp_path):
 @pytest.mark.parametrize("keep", [None, []])
 @pytest.mark.parametrize("activation", ["leaky", "relu", "mish", "swish", "logistic", "tanh", "hard_mish"])
 def test_every_kind_of_layer_is_what_fakequant_says(tmp_path, activation, keep):
-    text = small_nets.cfg(
-        conv(12, 3, activation),
-        conv(12, 3, activation, groups=12, stride=2),
-        conv(12, 3, activation, groups=3),
-        section("maxpool", size=3, stride=1),
-        shortcut(-2, activation),
-        conv(8, 1, activation),
-        route(-1, -2),
-        section("reorg", stride=2),
-        section("upsample", stride=2),
-        route(-1, groups=2, group_id=1),
-        section("avgpool"),
-        conv(40, 1, "logistic"),
-        section("scale_channels", from_=-3, activation=activation),
-        HEAD,
-    )
-    net = small_nets.net(tmp_path, text, dead=0)
+    net = small_nets.net(tmp_path, small_nets.every_kind(activation), dead=0)
     found = differences(net, measured(net, keep_float=keep), pictures(net))
     assert len(found) >= 14 and max(found.values()) <= 1
 

@@ -22,7 +22,6 @@ from primitives import CASES, random
 from random_checks import draw
 from random_layers import Choices
 from random_nets import write_weights
-from small_nets import HEAD, conv, route, section, shortcut
 from stand_in_runs import Network, heads_of, steps_off
 from stand_ins.loading import stand_in
 from type_nets import CFGS, NOT_RUN, with_weights
@@ -30,16 +29,6 @@ from type_nets import load as load_type
 
 OUTSIDE = "max_pool-1x1x3x3-1-(1,1)-2-alexeyab"  # windows that see nothing of the map: refused
 CLOSE = {"fp32": 1e-5, "fp16": 4e-3}  # of the largest value
-ALL = small_nets.cfg(
-    conv(8),
-    section("maxpool", size=2, stride=2),
-    conv(8, 3, "mish"),
-    shortcut(-2),
-    section("upsample", stride=2),
-    route(-1, 0),
-    conv(8, 1, "swish"),
-    HEAD,
-)
 
 
 @pytest.fixture(params=["tensorrt82", "tensorrt10"])
@@ -123,23 +112,7 @@ def written(seed, folder):
 @pytest.mark.parametrize("keep", [None, []])
 @pytest.mark.parametrize("activation", ["leaky", "relu", "mish", "swish", "logistic", "tanh"])
 def test_integers_are_what_fakequant_says(activation, keep, release, tmp_path):
-    text = small_nets.cfg(
-        conv(12, 3, activation),
-        conv(12, 3, activation, groups=12, stride=2),
-        conv(12, 3, activation, groups=3),
-        section("maxpool", size=3, stride=1),
-        shortcut(-2, activation),
-        conv(8, 1, activation),
-        route(-1, -2),
-        section("reorg", stride=2),
-        section("upsample", stride=2),
-        route(-1, groups=2, group_id=1),
-        section("avgpool"),
-        conv(40, 1, "logistic"),
-        section("scale_channels", from_=-3, activation=activation),
-        HEAD,
-    )
-    net = small_nets.net(tmp_path, text, dead=0)
+    net = small_nets.net(tmp_path, small_nets.every_kind(activation), dead=0)
     found = steps_off(net, measured(net, keep_float=keep))
     assert len(found) >= 12 and max(found.values()) <= 1 and sum(found.values()) <= 2
 
@@ -159,7 +132,7 @@ def test_integers_of_random_nets(first, release, tmp_path):
 
 
 def test_every_tensor_has_a_range_and_float_layers_their_type(old, tmp_path):
-    net = small_nets.net(tmp_path, ALL, dead=0)
+    net = small_nets.net(tmp_path, small_nets.MIXED, dead=0)
     quantization = Quantization(net, measured(net), IMPLICIT)
     for half, float_type in ((True, "HALF"), (False, "FLOAT")):
         precision = Precision("int8", quantization=quantization, half=half)
@@ -217,7 +190,7 @@ def test_a_tensor_without_a_range_is_an_error_before_the_build(old):
 
 
 def test_a_range_that_makes_no_step(release, tmp_path):
-    net = small_nets.net(tmp_path, ALL)
+    net = small_nets.net(tmp_path, small_nets.MIXED)
     ranges, made = measured(net), Network()
     ranges.tensors["L006_convolutional"] = Range(-1.0, 1.0, float("inf"))
     scheme = TENSORRT if made.api.strong else IMPLICIT
@@ -232,7 +205,7 @@ def test_tensorrt_gets_our_integers_back_from_their_real_values(old, tmp_path):
     """By its own rule, the largest weight of a filter over 127; also from filters whose rounding was learned."""
     from darkprune.quant.quantization import pack
 
-    net = small_nets.net(tmp_path, ALL, dead=0)
+    net = small_nets.net(tmp_path, small_nets.MIXED, dead=0)
     ranges = measured(net)
     layer = Quantization(net, ranges, IMPLICIT).net.layers[2]
     ranges.adjustments.rounding[2] = pack(np.zeros(layer.array("weights").shape, bool))  # all down, the largest too
@@ -248,7 +221,7 @@ def test_tensorrt_gets_our_integers_back_from_their_real_values(old, tmp_path):
 
 
 def test_weights_that_fp16_cannot_hold_are_refused_here_too(old, tmp_path):
-    net = small_nets.net(tmp_path, ALL)
+    net = small_nets.net(tmp_path, small_nets.MIXED)
     net.layers[2].set_param("scales", np.full(8, 1e7, np.float32))
     with pytest.raises(EngineError) as caught:
         heads_of(net, Precision("fp16"), random(1, 3, 16, 16))

@@ -12,20 +12,9 @@ from darkprune.quant.quantization import TENSORRT, Quantization
 from int8_nets import measured
 from plan_bytes import convolutions, held, holds, pieces
 from plan_bytes import integers as kernel_of
-from small_nets import HEAD, cfg, conv, net, route, section, shortcut
+from small_nets import MIXED, cfg, conv, net, section
 from type_nets import CFGS, NOT_RUN, with_weights
 from type_nets import load as load_type
-
-NET = cfg(
-    conv(8),
-    section("maxpool", size=2, stride=2),
-    conv(8, 3, "mish"),
-    shortcut(-2),
-    section("upsample", stride=2),
-    route(-1, 0),
-    conv(8, 1, "swish"),
-    HEAD,
-)
 
 
 @pytest.fixture
@@ -53,7 +42,7 @@ def defined(api, one, precision, batch=1):
 
 @pytest.mark.parametrize("name", ["fp32", "fp16"])
 def test_an_engine_of_floats(name, api, tmp_path):
-    found, network, plan = defined(api, net(tmp_path, NET), Precision(name))
+    found, network, plan = defined(api, net(tmp_path, MIXED), Precision(name))
     assert plan is not None and plan.nbytes > 1000
     assert found.inputs == ["data"] and found.outputs == {7: "L007_convolutional"}
     assert network.get_output(0).dtype == api.dtype("fp32")
@@ -70,7 +59,7 @@ def floats_held(plan, weights):
 
 @pytest.mark.parametrize("half", [False, True])
 def test_an_engine_of_integers_holds_ours(half, api, tmp_path):
-    one = net(tmp_path, NET, dead=0)
+    one = net(tmp_path, MIXED, dead=0)
     precision = int8(one, half=half)
     found, network, plan = defined(api, one, precision)
     plan, folded = bytes(plan), precision.quantization.net
@@ -92,7 +81,7 @@ def test_an_engine_of_integers_holds_ours(half, api, tmp_path):
 
 
 def test_a_layer_that_stays_fp32(api, tmp_path):
-    one = net(tmp_path, NET)
+    one = net(tmp_path, MIXED)
     found, network, plan = defined(api, one, Precision("fp16", keep_float=[2]))
     types = {}
     for i in range(network.num_layers):
@@ -103,7 +92,7 @@ def test_a_layer_that_stays_fp32(api, tmp_path):
 
 
 def test_weights_that_fp16_cannot_hold(api, tmp_path):
-    one = net(tmp_path, NET)
+    one = net(tmp_path, MIXED)
     one.layers[2].set_param("scales", np.full(8, 1e7, np.float32))
     with pytest.raises(EngineError) as caught:
         defined(api, one, Precision("fp16"))
@@ -121,7 +110,7 @@ def test_weights_that_fp16_cannot_hold(api, tmp_path):
 
 @pytest.mark.parametrize("name", ["fp32", "int8"])
 def test_any_number_of_images(name, api, tmp_path):
-    one = net(tmp_path, NET)
+    one = net(tmp_path, MIXED)
     found, network, plan = defined(api, one, int8(one) if name == "int8" else Precision(name), (1, 4))
     assert plan is not None
     assert found.tensors["data"][0] == (-1, 3, 16, 16) and found.tensors["L007_convolutional"][0] == (-1, 5, 16, 16)

@@ -11,15 +11,9 @@ import pytest
 import need
 from bad_input import Cases, snapshot
 from darkprune.cli.main import main
-from small_nets import cfg, conv, section, write
+from small_nets import cfg, conv, detector, section, write
 
-NET = cfg(
-    conv(8, activation="linear", stride=4),
-    conv(24, size=1, activation="linear", bn=None),
-    section("yolo", mask="0,1,2", anchors="4,5, 6,9, 12,8", classes=3, num=3),
-    width=32,
-    height=32,
-)
+NET = detector()
 DETECT = ["detect", "net.cfg", "net.weights", "a.png", "--runner", "numpy", "--thresh", "0.2"]
 
 # What AlexeyAB's Darknet (commit 59596d7, CPU, no OpenCV) prints for `detector test` of Yolo-Fastest 1.1 with

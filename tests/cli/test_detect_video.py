@@ -15,15 +15,9 @@ from bad_input import Cases
 from darkprune.cli import detect_video
 from darkprune.cli.main import main
 from darkprune.video.capture import LiveCapture
-from small_nets import cfg, conv, section, write
+from small_nets import detector, write
 
-NET = cfg(
-    conv(8, activation="linear", stride=4),
-    conv(24, size=1, activation="linear", bn=None),
-    section("yolo", mask="0,1,2", anchors="4,5, 6,9, 12,8", classes=3, num=3),
-    width=32,
-    height=32,
-)
+NET = detector()
 DETECT = ["detect", "net.cfg", "net.weights", "clip.avi", "--runner", "numpy", "--thresh", "0.2"]
 
 case = Cases()

@@ -10,7 +10,7 @@ from darkprune.detect.detector import Detector
 from darkprune.detect.nms import suppress
 from darkprune.detect.preprocess import prepare, read_image
 from darkprune.errors import UsageError
-from small_nets import cfg, conv, section, write
+from small_nets import cfg, conv, detector, section, write
 
 # `darknet detector test coco.data yolo-fastest-1.1.cfg yolo-fastest-1.1.weights dog.jpg -ext_output -out` of AlexeyAB's
 # Darknet (commit 59596d7, CPU, no OpenCV): class, confidence, and left, top, width, height by -ext_output.
@@ -24,13 +24,7 @@ DOG = [
     (0, 0.328620, (63, 73, 48, 46)),
     (1, 0.286073, (80, 176, 368, 316)),
 ]
-NET = cfg(
-    conv(8, activation="linear", stride=4),
-    conv(24, size=1, activation="linear", bn=None),
-    section("yolo", mask="0,1,2", anchors="4,5, 6,9, 12,8", classes=3, num=3),
-    width=32,
-    height=32,
-)
+NET = detector()
 
 
 def dog():
