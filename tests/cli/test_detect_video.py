@@ -192,6 +192,7 @@ def test_a_later_signal_ends_at_once(folder):
     code = """
 import os, signal, time
 from darkprune.video import interrupt as interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 interrupts.GRACE = 0.05
 with interrupts.Interrupt() as interrupt:
     os.kill(os.getpid(), signal.SIGINT)
