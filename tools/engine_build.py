@@ -51,12 +51,12 @@ def run(folder, argv, stand_ins=()):
 
     The memory is the most that a child of this process ever had, so it is only right for the largest so far.
     """
-    path = os.pathsep.join([ROOT] + list(stand_ins))
+    path, which = os.pathsep.join([ROOT] + list(stand_ins)), "tensorrt" if stand_ins else "tensorrt_rtx"
     start, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(
         [sys.executable, "-m", "darkprune"] + argv,
         cwd=folder,
-        env=dict(os.environ, PYTHONPATH=path, DARKPRUNE_TENSORRT="tensorrt" if stand_ins else "tensorrt_rtx"),
+        env=dict(os.environ, PYTHONPATH=path, STAND_IN_GPU="tx2", DARKPRUNE_TENSORRT=which),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
