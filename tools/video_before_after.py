@@ -142,7 +142,7 @@ def table(rows, frames):
     """The part of docs/results.md."""
     head = ["net", "pruned", "runner", "FPS before", "after", "ratio", "pre / infer / post ms before", "after"]
     text = "| {} |\n|{}\n".format(" | ".join(head), "---|" * len(head)) + "".join(rows)
-    text += "\nMedians over {} frames of {} x {}, the ratio that of the frames' ratios. {}, busy with other work.\n"
+    text += "\nMedians over {} frames of {} x {}, the ratio that of the frames' ratios. {}.\n"
     return text.format(frames, SIZE[0], SIZE[1], machine())
 
 
