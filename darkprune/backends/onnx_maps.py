@@ -8,13 +8,13 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends import geometry
-from darkprune.backends.base import Builder
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.onnx_graph import Length, OnnxGraph, OnnxTensor
+from darkprune.backends.recorded import Recorded
 from darkprune.darknet.dialect import DEFAULT
 
 
-class OnnxMaps(Builder):
+class OnnxMaps(Recorded):
     """Adds nodes to `graph`; tensors are OnnxTensors, parameters numpy arrays.
 
     Args:
@@ -159,16 +159,6 @@ class OnnxMaps(Builder):
         c, area = x.shape[1], x.shape[2] * x.shape[3]
         view = self._reshape(x, (area, c) if reverse else (c, area), "rows")
         return self._reshape(self.node("Transpose", [view], "columns", (), perm=[0, 2, 1]), shape, "interleaved")
-
-    def reorg(self, x: Any, stride: int, reverse: bool = False) -> OnnxTensor:
-        geometry.require_depth(self, x, stride, "reorg")
-        if reverse:
-            return self.space_to_depth(x, stride, True)
-        geometry.require_cells(self, x, stride, "reorg")
-        c, h, w = x.shape[1:]
-        view = self._reshape(x, (c // (stride * stride), h * stride, w * stride), "reread")
-        cells = self.space_to_depth(view, stride)
-        return self._reshape(cells, (c * stride * stride, h // stride, w // stride), "reorg")
 
     def space_to_depth(self, x: Any, stride: int, reverse: bool = False) -> OnnxTensor:
         """Darknet's order of channels is that of ONNX: the place in the cell first."""

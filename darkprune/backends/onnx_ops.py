@@ -8,7 +8,6 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends import geometry
-from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.onnx_activations import FUNCTIONS, Formula
 from darkprune.backends.onnx_graph import BATCH, OnnxTensor
 from darkprune.backends.onnx_maps import OnnxMaps
@@ -113,12 +112,6 @@ class OnnxBuilder(OnnxMaps):
 
     def scale_channels_by(self, x: Any, factors: Any) -> OnnxTensor:
         return self.node("Mul", [x, self._per_channel(factors, "factors")], "scaled", x.shape[1:])
-
-    def binarised(self, weight: Any) -> np.ndarray:
-        return NumpyBuilder().binarised(weight)
-
-    def source_factors(self, weights: Any, normalization: str) -> np.ndarray:
-        return NumpyBuilder().source_factors(weights, normalization)
 
     # Element-wise.
 

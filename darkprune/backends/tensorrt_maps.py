@@ -5,15 +5,15 @@ from typing import Any, List, Optional, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends import geometry
-from darkprune.backends.base import Builder
 from darkprune.backends.numpy_ops import NumpyBuilder
+from darkprune.backends.recorded import Recorded
 from darkprune.backends.tensorrt_bounds import LARGEST
 from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
 from darkprune.darknet.dialect import DEFAULT
 
 
-class TensorrtMaps(Builder):
+class TensorrtMaps(Recorded):
     """Adds layers by `nodes`; tensors are TensorrtTensors, parameters numpy arrays."""
 
     backend = "tensorrt"
@@ -116,16 +116,6 @@ class TensorrtMaps(Builder):
         c, area = x.shape[1], x.shape[2] * x.shape[3]
         columns = self._reshape(x, (area, c) if reverse else (c, area), "columns", (0, 2, 1))
         return self._reshape(columns, shape, "interleaved")
-
-    def reorg(self, x: Any, stride: int, reverse: bool = False) -> TensorrtTensor:
-        geometry.require_depth(self, x, stride, "reorg")
-        if reverse:
-            return self.space_to_depth(x, stride, True)
-        geometry.require_cells(self, x, stride, "reorg")
-        c, h, w = x.shape[1:]
-        view = self._reshape(x, (c // (stride * stride), h * stride, w * stride), "reread")
-        cells = self.space_to_depth(view, stride)
-        return self._reshape(cells, (c * stride * stride, h // stride, w // stride), "reorg")
 
     def space_to_depth(self, x: Any, stride: int, reverse: bool = False) -> TensorrtTensor:
         c, h, w = x.shape[1:]

@@ -5,7 +5,6 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 import numpy as np
 
 from darkprune.backends import geometry
-from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.tensorrt_activations import FUNCTIONS, Formula
 from darkprune.backends.tensorrt_api import BOOL
 from darkprune.backends.tensorrt_layers import Layers
@@ -95,12 +94,6 @@ class TensorrtBuilder(TensorrtMaps):
 
     def scale_channels_by(self, x: Any, factors: Any) -> TensorrtTensor:
         return self.nodes.elementwise("PROD", x, self._per_channel(factors, "factors"))
-
-    def binarised(self, weight: Any) -> np.ndarray:
-        return NumpyBuilder().binarised(weight)
-
-    def source_factors(self, weights: Any, normalization: str) -> np.ndarray:
-        return NumpyBuilder().source_factors(weights, normalization)
 
     # Element-wise.
 
