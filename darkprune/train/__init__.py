@@ -1,0 +1,1 @@
+"""Training of Darknet pairs: from scratch, with sparsity, and after pruning. What computes needs torch."""
