@@ -29,6 +29,9 @@ ONNX = ['onnx>=1.12; python_version>="3.7"', 'onnxruntime>=1.14; python_version>
 
 TORCH = ['torch>=2.1; python_version>="3.9"']
 
+# draws the chart of a training
+CHART = ['matplotlib>=3.5; python_version>="3.9"']
+
 # builds engines for RTX GPUs on a machine without a GPU
 RTX = [
     package + '>=1.7; python_version>="3.8" and sys_platform=="linux" and platform_machine=="x86_64"'
@@ -47,10 +50,9 @@ EXTRAS = {
     "eval": EVAL,
     "torch": TORCH,
     "onnx": ONNX,
-    "train": [],
+    "train": TORCH + OPENCV + CHART,
     "rtx": RTX,
     "tensorrt": TENSORRT,
-    "report": [],
     "dev": [
         'pytest>=7.0.1; python_version>="3.7"',
         'pytest>=7.0.1,<7.1; python_version<"3.7"',
@@ -61,7 +63,7 @@ EXTRAS = {
         'mypy>=1.8; python_version>="3.9"',
     ],
     # what installs on a machine without CUDA
-    "all": OPENCV + EVAL + TORCH + ONNX + RTX,
+    "all": OPENCV + EVAL + TORCH + CHART + ONNX + RTX,
 }
 
 setup(

@@ -75,6 +75,25 @@ def torch():
     return found
 
 
+def matplotlib():
+    """The module matplotlib, which draws the charts of trainings."""
+    try:
+        return importlib.import_module("matplotlib")
+    except ImportError as error:
+        reason = "matplotlib does not import: {}".format(error)
+    return _absent(reason)
+
+
+def tensorboard():
+    """The module tensorboard, through which torch writes records of trainings. No extra installs it, and CI does
+    without: this one always skips."""
+    try:
+        return importlib.import_module("tensorboard")
+    except ImportError as error:
+        reason = "tensorboard does not import: {}".format(error)
+    pytest.skip(reason)
+
+
 def onnx():
     """The module onnx."""
     try:
