@@ -88,6 +88,10 @@ class EngineError(DarkpruneError):
     """An engine cannot be built, read or run."""
 
 
+class TrainingError(DarkpruneError):
+    """Training cannot go on: what it had reached is in its last checkpoint."""
+
+
 class OutputError(DarkpruneError):
     """A file cannot be written where it was asked for."""
 

@@ -94,3 +94,24 @@ class Model(object):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class NetModel(object):
+    """A net in memory in torch, as what takes a Model wants it: `net`, `raw_heads`, `layers` and `runner`.
+
+    Args:
+        net: a Net that has values. device, bfloat16: as those of TorchRunner.
+
+    Raises MissingDependency without torch, UsageError for an unknown device.
+    """
+
+    def __init__(self, net: Net, device: Optional[str] = None, bfloat16: bool = False) -> None:
+        from darkprune.backends.torch_ import TorchRunner
+
+        self.net, self.layers = net, heads(net)
+        self.runner = TorchRunner(net, device=device, bfloat16=bfloat16)
+        self.runner.open()
+
+    def raw_heads(self, batch: np.ndarray) -> Dict[int, np.ndarray]:
+        """As that of Model."""
+        return self.runner.infer(batch, self.layers)

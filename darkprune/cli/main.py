@@ -23,6 +23,7 @@ COMMANDS = (
     ("prune", "remove channels and shortcut blocks; write a smaller pair"),
     ("edit", "change input size, options, classes or batch norm; cut a prefix; write a new pair"),
     ("eval", "measure a pair's accuracy on a data set: Darknet's map and COCO's AP, or top-1 and top-5"),
+    ("train", "train a net, from scratch or further, as its cfg says"),
     ("calibrate", "measure the range of every tensor on images: what INT8 needs; a cache for TensorRT"),
     ("recalibrate", "estimate batch-norm statistics anew from images: recovery after pruning without training"),
     ("bench", "time pairs in each runner; parameters, operations and bytes beside them"),

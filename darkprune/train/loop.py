@@ -1,0 +1,174 @@
+"""Training from the first step to the last: batches, steps, checkpoints, evaluation, files."""
+
+import os
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+import numpy as np
+import torch
+
+from darkprune.backends.torch_module import NetModule, to_net
+from darkprune.errors import UsageError, place
+from darkprune.graph.net import Net
+from darkprune.graph.save import save, weights_chunks
+from darkprune.darknet.pair import write_file
+from darkprune.train import checkpoint
+from darkprune.train.ema import MovingAverage
+from darkprune.train.optimizer import moments, restore_moments
+from darkprune.train.schedule import input_size, learning_rate
+from darkprune.train.settings import Settings
+from darkprune.train.step import Stepper
+
+Progress = NamedTuple(
+    "Progress",
+    [
+        ("step", int),  # steps done
+        ("rate", float),
+        ("values", Dict[str, float]),  # loss and its parts, and after an evaluation `map` or `top1`
+        ("seconds", float),  # that the step took
+    ],
+)
+
+
+class Run:
+    """One training under way.
+
+    Args:
+        stepper: holds the module; its settings are the training's.
+        net: the net as it was given: header, cfg, input size.
+        loader: gives each step's parts (darkprune.train.loader.Loader).
+        prefix: of the files: PREFIX_last.weights, PREFIX_best.weights, PREFIX_final.weights, PREFIX_last.npz.
+        seed: of all that is left to chance.
+        evaluate: a Net -> {"map": ...} or {"top1": ...}, and what else is to be logged; None: never.
+        every: epochs between two evaluations. save_every: steps between two checkpoints.
+        about: what tells this training from another one; a checkpoint that says otherwise is refused.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        net: Net,
+        loader: Any,
+        prefix: str,
+        seed: int = 0,
+        evaluate: Optional[Callable[[Net], Dict[str, float]]] = None,
+        every: int = 10,
+        save_every: int = 100,
+        about: Optional[Dict[str, Any]] = None,
+        writes: bool = True,
+    ) -> None:
+        self.stepper, self.net, self.loader, self.prefix, self.seed = stepper, net, loader, prefix, seed
+        self.settings = stepper.settings
+        self.evaluate, self.every, self.save_every = evaluate, every, save_every
+        self.about, self.writes = about or {}, writes
+        self.done, self.best = 0, -1.0
+        alpha = self.settings.ema_alpha
+        self.average = MovingAverage(stepper.module, alpha) if alpha else None
+
+    @property
+    def path(self) -> str:
+        """The checkpoint's."""
+        return self.prefix + checkpoint.SUFFIX
+
+    def train(self, report: Callable[[Progress], None] = lambda progress: None) -> Net:
+        """All steps that are left; returns the net that was learnt, which PREFIX_final.weights holds."""
+        settings, shape = self.settings, self.net.input.shape
+        batches = self.loader.steps(self.done, settings.max_batches)
+        for step, parts in enumerate(batches, self.done):
+            began = time.monotonic()
+            torch.manual_seed(self.seed * 1000003 + step)  # dropout: a resumed run drops the same
+            self.stepper.resize(*input_size(settings, shape.w, shape.h, step, self.seed))
+            rate = learning_rate(settings, step, self.seed)
+            if self.stepper.sparsity is not None:
+                self.stepper.sparsity.progress(step / settings.max_batches)
+            values = self.stepper.step(parts, rate, "step {}".format(step + 1))
+            self.done = step + 1
+            if self.average is not None:
+                self.average.update(self.stepper.module, self.done)
+            seconds = time.monotonic() - began
+            if self._due():
+                values = dict(values, **self._evaluated())
+            report(Progress(self.done, rate, values, seconds))
+            if self.done % self.save_every == 0 or self.done == settings.max_batches:
+                self.keep()
+        learnt = self.learnt()
+        if self.writes:
+            self._write("final", learnt)
+        return learnt
+
+    def _due(self) -> bool:
+        """Whether an epoch that is to be evaluated, or the last step, has just ended."""
+        if self.evaluate is None:
+            return False
+        per_round = self.loader.images * self.every
+        seen = self.done * self.settings.batch
+        return seen // per_round > (seen - self.settings.batch) // per_round or self.done == self.settings.max_batches
+
+    def _evaluated(self) -> Dict[str, float]:
+        if not self.writes or self.evaluate is None:
+            return {}
+        net = self.learnt()
+        found = self.evaluate(net)
+        score = next(iter(found.values()))
+        if score > self.best:
+            self.best = score
+            self._write("best", net)
+        return found
+
+    def learnt(self) -> Net:
+        """The net as it is now, or its moving average, in the size it was given in."""
+        module = self.average.module if self.average is not None else self.stepper.module
+        learnt, given = to_net(module), self.net.copy()
+        for layer, source in zip(given.layers, learnt.layers):
+            for spec in layer.op.parameters(layer):
+                layer.set_param(spec.name, source.array(spec.name))
+        given.loaded = len(given.layers)
+        images = given.header.seen + self.done * self.settings.batch
+        given.header = given.header._replace(seen=images)
+        return given
+
+    def _write(self, which: str, net: Net) -> None:
+        write_file("{}_{}.weights".format(self.prefix, which), weights_chunks(net), overwrite=True)
+
+    def keep(self) -> None:
+        """Writes PREFIX_last.weights and the checkpoint, after which --resume goes on."""
+        if not self.writes:
+            return
+        module = self.stepper.module
+        self._write("last", self.learnt())
+        arrays = checkpoint.prefixed("net/", _tensors(module))
+        arrays.update(checkpoint.prefixed("moments/", moments(module, self.stepper.optimizer)))
+        if self.average is not None:
+            arrays.update(checkpoint.prefixed("average/", self.average.state()))
+        for name, part in self._parts():
+            arrays.update({name + key: np.asarray(value) for key, value in part.state().items()})
+        about = dict(self.about, step=self.done, best=self.best)
+        checkpoint.write(self.path, checkpoint.Checkpoint(about, arrays))
+
+    def restore(self) -> None:
+        """Takes up the training that the checkpoint holds. Raises UsageError for one of another training."""
+        state = checkpoint.read(self.path)
+        for key, value in self.about.items():
+            if state.about.get(key) != value:
+                cause = "the checkpoint is of another training: {} was {}, and is {} now".format(
+                    key, state.about.get(key), value
+                )
+                raise UsageError(cause, place(self.path), "give what was given then, or train without --resume")
+        module = self.stepper.module
+        checkpoint.load_into(_tensors(module), checkpoint.under("net/", state.arrays), self.path)
+        restore_moments(module, self.stepper.optimizer, checkpoint.under("moments/", state.arrays))
+        if self.average is not None:
+            checkpoint.load_into(self.average.state(), checkpoint.under("average/", state.arrays), self.path)
+        for name, part in self._parts():
+            part.restore(checkpoint.under(name, state.arrays))
+        self.done, self.best = state.about["step"], state.about["best"]
+
+    def _parts(self) -> List[Any]:
+        parts = [("sparsity/", self.stepper.sparsity), ("distillation/", self.stepper.distillation)]
+        return [(name, part) for name, part in parts if part is not None]
+
+
+def _tensors(module: NetModule) -> Dict[str, Any]:
+    found: Dict[str, Any] = {name: values.data for name, values in module.named_parameters()}
+    found.update(module.named_buffers())
+    return found
