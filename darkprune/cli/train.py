@@ -8,13 +8,13 @@ NAME_last.npz, from which --resume goes on after an interruption, to the same re
 import argparse
 import os
 from collections import OrderedDict
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from darkprune.cli.common import add_common, notice_texts, print_json, warn, write
+from darkprune.darknet.pair import write_file
 from darkprune.data.data_file import DataFile
 from darkprune.data.problems import Problems
-from darkprune.darknet.pair import write_file
-from darkprune.errors import MissingDependency, Notice, UsageError, place
+from darkprune.errors import MissingDependency, UsageError, place
 from darkprune.graph.build import load
 from darkprune.graph.write import cfg_bytes
 

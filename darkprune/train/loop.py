@@ -1,6 +1,5 @@
 """Training from the first step to the last: batches, steps, checkpoints, evaluation, files."""
 
-import os
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -8,15 +7,14 @@ import numpy as np
 import torch
 
 from darkprune.backends.torch_module import NetModule, to_net
+from darkprune.darknet.pair import write_file
 from darkprune.errors import UsageError, place
 from darkprune.graph.net import Net
-from darkprune.graph.save import save, weights_chunks
-from darkprune.darknet.pair import write_file
+from darkprune.graph.save import weights_chunks
 from darkprune.train import checkpoint
 from darkprune.train.ema import MovingAverage
 from darkprune.train.optimizer import moments, restore_moments
 from darkprune.train.schedule import input_size, learning_rate
-from darkprune.train.settings import Settings
 from darkprune.train.step import Stepper
 
 Progress = NamedTuple(
