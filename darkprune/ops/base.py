@@ -1,6 +1,7 @@
 """What a layer type declares: section names, options, sources, shape, parameters, channels, lowering."""
 
 import copy
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -211,6 +212,20 @@ class Op:
     def parameters(self, layer: "Layer") -> List[ParamSpec]:
         """The parameter arrays in file order."""
         return []
+
+    def initial(self, layer: "Layer", spec: ParamSpec) -> Tuple[float, float]:
+        """(middle, half the width) of the uniform numbers that an array starts from, before any training.
+
+        Those of AlexeyAB's Darknet (make_convolutional_layer and the like), but that running variances start at 1, so
+        that an untrained net runs; Darknet has 0 there.
+        """
+        kind = spec.name.rpartition("_")[2]
+        if kind != "weights":
+            return (1.0, 0.0) if kind in ("scales", "variance") else (0.0, 0.0)
+        inputs = 1
+        for axis, length in zip(spec.axes, spec.shape):
+            inputs *= 1 if axis in ("out", "filter", "unit", "place") else length
+        return 0.0, math.sqrt(2.0 / max(1, inputs))
 
     def unreadable(self, layer: "Layer") -> Optional[Tuple[str, str]]:
         """(option, cause) where an option makes the layout of this layer's floats one we do not read."""

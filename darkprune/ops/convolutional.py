@@ -123,6 +123,11 @@ class Convolutional(Op):
             return "numload", "numload cuts the arrays of this layer short in a way only one reader knows"
         return None
 
+    def initial(self, layer: "Layer", spec: ParamSpec) -> Tuple[float, float]:
+        if spec.name == "weights" and layer["activation"].startswith("normalize_channels"):
+            return 1.0, 0.0  # make_convolutional_layer, for what weighs maps
+        return Op.initial(self, layer, spec)
+
     def flops(self, layer: "Layer") -> float:
         flops = self._flops(layer)
         return flops / 32.0 if layer["xnor"] else flops

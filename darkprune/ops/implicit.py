@@ -1,9 +1,10 @@
 """[implicit]: learnt constants, which read no layer."""
 
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 import numpy as np
 
+from darkprune.darknet import values
 from darkprune.errors import Unsupported
 from darkprune.ops.base import Emission, Fate, Op, ParamSpec, Shape, image, opt, param
 
@@ -33,6 +34,10 @@ class Implicit(Op):
         if layer["dontload"]:
             return []
         return [param("weights", ["out", "atom"], [layer["filters"], layer["atoms"]])]
+
+    def initial(self, layer: "Layer", spec: ParamSpec) -> Tuple[float, float]:
+        """Around `mean` by `std` (parse_implicit, make_implicit_layer)."""
+        return values.atof(layer.text("mean") or "0"), values.atof(layer.text("std") or "0.2")
 
     def channels(self, layer: "Layer", ins: List[np.ndarray], g: "Channels") -> np.ndarray:
         labels = g.fresh(layer, layer["filters"])

@@ -88,6 +88,9 @@ class Shortcut(Op):
             return [param("weights", ["source"], [count])]
         return [param("weights", ["source", "out"], [count, layer.input_shape().c])]
 
+    def initial(self, layer: "Layer", spec: ParamSpec) -> Tuple[float, float]:
+        return 1.0, 0.0  # make_shortcut_layer
+
     def factors(self, layer: "Layer") -> np.ndarray:
         """float32 [sources, 1 or channels]: what each source is multiplied by, the layer before first.
 

@@ -1,0 +1,232 @@
+"""Training that drives whole channel sets to zero: an L1 penalty on batch norm's gammas, per set.
+
+Network slimming (Liu et al., 2017) adds strength x |gamma| of every gamma to the loss. A channel only goes with all
+that is tied to it, so here the penalty is that of the group lasso (Yuan and Lin, 2006): the L2 norm of the gammas of a
+set, times the square root of their number. For a set of one gamma both are the same. The root makes a trunk of many
+layers and a single channel comparable: each reaches zero when the root mean square of its gammas does, however many
+they are, and stays there while the root mean square of their gradients is below the strength.
+
+    sparsity = Sparsity(net, module, strength=0.1)
+    loss.backward(); sparsity.add_gradient(); optimizer.step(); sparsity.shrink(rate)
+
+proximal: after the step the norm of each set is lowered by strength x rate x root, or to exactly 0 (soft threshold).
+The optimizer is left alone: its momentum of a gamma at 0 goes on averaging the gradient of the loss, and takes the
+set back where that is above the strength. subgradient: the penalty's slope is added to the gradients, as network
+slimming does it; nothing stays at exactly 0. There the optimizer multiplies the penalty by 1 / (1 - momentum) as it
+does the loss, so that strength s is comparable to a proximal s / (1 - momentum).
+
+Blocks that must keep equally many channels (grouped routes and convolutions) are not tied by the penalty: pruning keeps
+as many in each as the fullest needs, and `could_go` counts that.
+"""
+
+import math
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from darkprune.backends.torch_module import NetModule
+from darkprune.errors import UsageError
+from darkprune.graph.channels import Channels
+from darkprune.graph.net import Net
+
+METHODS = ("proximal", "subgradient")
+SCHEDULES = ("constant", "global", "local")
+
+Schedule = NamedTuple(
+    "Schedule",
+    [
+        ("kind", str),  # constant; global: all sets are relaxed; local: those that pruning would keep
+        ("since", float),  # share of the training after which sets are relaxed
+        ("relaxed", float),  # what is left of the strength then; with global at the end, reached in a straight line
+        ("channels", float),  # with local: share of the filters that pruning is to remove
+    ],
+)
+CONSTANT = Schedule("constant", 1.0, 1.0, 0.0)
+
+
+class Sparsity:
+    """The penalty on a module's gammas.
+
+    A set is penalised if pruning may remove it by its gammas: none of its channels is pinned, and each layer that is
+    added to its maps has gammas. All other gammas are left alone.
+
+    Args:
+        net: the net of `module`, for its channel sets. module: whose gammas shrink, in place.
+        strength: of the penalty, relative to the loss of one image.
+        method: one of METHODS. schedule: how the strength changes; a set at exactly 0 is always held by all of it.
+
+    Raises UsageError for values out of range, and for a net none of whose gammas may shrink.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        module: NetModule,
+        strength: float,
+        method: str = "proximal",
+        schedule: Schedule = CONSTANT,
+    ) -> None:
+        _check(strength, method, schedule)
+        self.strength, self.method, self.schedule = strength, method, schedule
+        self.channels = Channels(net)
+        self.module = module
+        self._layers = [(layer, sets) for layer, sets in self.channels.producers() if layer.has("scales")]
+        self.sets = np.flatnonzero(penalised(self.channels))
+        if not self.sets.size:
+            cure = "use a net with batch_normalize=1 and filters that may go (darkprune prune --explain)"
+            raise UsageError("no gamma of this net can be trained towards zero", net.config.place(), cure)
+        owner = np.concatenate([sets for _, sets in self._layers])  # set of each gamma
+        position = np.full(self.channels.size, self.sets.size)
+        position[self.sets] = np.arange(self.sets.size)
+        self._rows = torch.from_numpy(position[owner])  # gamma -> row of its set; one row more for all others
+        self._members = torch.from_numpy(_members(position[owner], self.sets.size))
+        counts = (self._members < len(owner)).sum(1)
+        self._roots = counts.to(torch.float32).sqrt()
+        self._relief = torch.ones(self.sets.size)
+        self._zero = self._norms(self._flat()) == 0
+
+    # ---- in each step
+
+    def add_gradient(self) -> None:
+        """Adds the penalty's slope to the gradients of the gammas; nothing where the method is proximal."""
+        if self.method != "subgradient":
+            return
+        with torch.no_grad():
+            flat = self._flat()
+            norms = self._norms(flat)
+            slopes = self._push() / torch.where(norms > 0, norms, torch.ones_like(norms))
+            for gamma, slope in zip(self._gammas(), self._split(flat * self._spread(slopes, 0.0))):
+                gamma.grad = slope if gamma.grad is None else gamma.grad + slope
+
+    def shrink(self, rate: float) -> None:
+        """The proximal step behind an optimizer's step of that learning rate; nothing where the method is another."""
+        if self.method != "proximal":
+            return
+        with torch.no_grad():
+            flat = self._flat()
+            norms = self._norms(flat)
+            threshold = self._push() * rate
+            kept = torch.where(norms <= threshold, torch.zeros_like(norms), 1 - threshold / norms)  # nan stays nan
+            self._zero = kept == 0
+            factors = self._spread(kept, 1.0)
+            shrunk = torch.where(factors == 0, torch.zeros_like(flat), flat * factors)
+            for gamma, values in zip(self._gammas(), self._split(shrunk)):
+                gamma.copy_(values)
+
+    def progress(self, done: float) -> None:
+        """Sets the strength of each set by how much of the training is `done`, 0..1."""
+        kind, since, relaxed, share = self.schedule
+        relief = np.ones(self.sets.size, np.float32)
+        if kind == "global" and done > since:
+            relief[:] = 1 - (1 - relaxed) * min(1.0, (done - since) / (1 - since))
+        if kind == "local" and done >= since:
+            relief[~self._lowest(share)] = relaxed
+        self._relief = torch.from_numpy(relief).to(self._roots.device)
+
+    # ---- what it found
+
+    def scores(self) -> np.ndarray:
+        """float32 by penalised set, as `sets` numbers them: its largest |gamma|, by which pruning ranks it."""
+        flat = self._flat().abs()
+        largest: np.ndarray = torch.cat([flat, flat.new_zeros(1)])[self._members].amax(1).cpu().numpy()
+        return largest
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """What a checkpoint must hold beside the module."""
+        return {"relief": self._relief.cpu().numpy()}
+
+    def restore(self, state: Dict[str, np.ndarray]) -> None:
+        """Goes on from a state; the module must have its arrays already. Raises UsageError for another net's."""
+        relief = np.asarray(state.get("relief", ()), np.float32)
+        if relief.shape != (self.sets.size,):
+            cause = "the checkpoint's sparsity has {} channel sets, the net {}".format(relief.size, self.sets.size)
+            raise UsageError(cause, hint="resume with the cfg that the checkpoint was written for")
+        self._relief = torch.from_numpy(relief.copy()).to(self._roots.device)
+        self._zero = self._norms(self._flat()) == 0
+
+    def silence(self, module: NetModule) -> None:
+        """Sets to 0 in another module of the net, such as a moving average, the gammas that are exactly 0 in this."""
+        with torch.no_grad():
+            for gamma, other in zip(self._gammas(), self._gammas(module)):
+                other.masked_fill_((gamma == 0).to(other.device), 0.0)
+
+    # ---- parts
+
+    def _gammas(self, module: Optional[NetModule] = None) -> List[Tensor]:
+        arrays: Any = (module or self.module).layers
+        return [arrays[layer.index].scales for layer, _ in self._layers]
+
+    def _flat(self) -> Tensor:
+        flat = torch.cat([gamma.detach() for gamma in self._gammas()])
+        if flat.device != self._rows.device:
+            self._rows, self._members = self._rows.to(flat.device), self._members.to(flat.device)
+            self._roots, self._relief = self._roots.to(flat.device), self._relief.to(flat.device)
+        return flat
+
+    def _split(self, flat: Tensor) -> Sequence[Tensor]:
+        return flat.split([gamma.numel() for gamma in self._gammas()])
+
+    def _norms(self, flat: Tensor) -> Tensor:
+        return torch.cat([flat, flat.new_zeros(1)])[self._members].square().sum(1).sqrt()
+
+    def _push(self) -> Tensor:
+        """The penalty's slope per set."""
+        held = self._zero.to(self._relief.device)
+        return self.strength * self._roots * torch.where(held, torch.ones_like(self._relief), self._relief)
+
+    def _spread(self, values: Tensor, others: float) -> Tensor:
+        """Values per set as values per gamma; `others` for gammas that are left alone."""
+        return torch.cat([values, values.new_full((1,), others)])[self._rows]
+
+    def _lowest(self, share: float) -> np.ndarray:
+        """bool by penalised set: the lowest-scored ones that together hold `share` of their filters."""
+        order = np.argsort(self.scores(), kind="mergesort")
+        held = np.cumsum(self.channels.filters[self.sets[order]])
+        lowest = np.zeros(self.sets.size, bool)
+        lowest[order[held <= share * held[-1]]] = True
+        return lowest
+
+
+def penalised(channels: Channels) -> np.ndarray:
+    """bool by set number: sets that pruning may remove, and whose gammas silence all that is added to their maps."""
+    silenced = np.ones(channels.size, bool)
+    for layer, _ in channels.producers():
+        if not layer.has("scales"):
+            summed = np.isin(channels.added, channels.added[channels.outputs[layer.index]])
+            silenced[channels.sets[summed]] = False
+    fine: np.ndarray = channels.scored & (channels.pinned < 0) & silenced
+    return fine
+
+
+def _members(rows: np.ndarray, count: int) -> np.ndarray:
+    """int64 [count, most members]: the gammas of each row's set, filled up with the number of all gammas."""
+    order = np.argsort(rows, kind="mergesort")
+    order = order[rows[order] < count]
+    lengths = np.bincount(rows[order], minlength=count)
+    found = np.full((count, int(lengths.max())), rows.size, np.int64)
+    place = np.arange(order.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    found[rows[order], place] = order
+    return found
+
+
+def _check(strength: float, method: str, schedule: Schedule) -> None:
+    shares = (schedule.since, schedule.relaxed, schedule.channels)
+    ranges = (
+        (math.isfinite(strength) and strength >= 0, "no penalty has strength {}".format(strength), "use 0.1, or less"),
+        (method in METHODS, "unknown sparsity method {!r}".format(method), "use one of " + ", ".join(METHODS)),
+        (
+            schedule.kind in SCHEDULES,
+            "unknown sparsity schedule {!r}".format(schedule.kind),
+            "use one of " + ", ".join(SCHEDULES),
+        ),
+        (
+            all(0 <= share <= 1 for share in shares) and (schedule.kind != "global" or schedule.since < 1),
+            "a sparsity schedule is made of shares, not {}, {} and {}".format(*shares),
+            "use numbers from 0 to 1",
+        ),
+    )
+    for fine, cause, cure in ranges:
+        if not fine:
+            raise UsageError(cause, hint=cure)
