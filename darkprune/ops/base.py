@@ -9,7 +9,7 @@ import numpy as np
 
 from darkprune.darknet import values
 from darkprune.errors import CfgError, GraphError, Unsupported
-from darkprune.ops.heads import PLAIN, Candidates, Decoding, Suppression
+from darkprune.ops.heads import PLAIN, Candidates, Decoding, Jitter, Suppression
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -254,6 +254,10 @@ class Op:
     def suppression(self, layer: "Layer") -> Suppression:
         """How overlapping boxes of a detection head suppress each other."""
         return PLAIN
+
+    def jitter(self, layer: "Layer") -> Optional[Jitter]:
+        """How images vary while this detection head is trained; None for any other layer."""
+        return None
 
     def batch_norm(self, layer: "Layer") -> bool:
         """Whether a batch norm of the layer's own stands between its weights and its activation."""

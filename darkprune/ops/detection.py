@@ -1,13 +1,13 @@
 """[detection]: the head of the first YOLO, over the output of a fully connected layer."""
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, Any, List, Optional
 
 import numpy as np
 
 from darkprune.darknet import values
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Op, Shape, flat, opt
-from darkprune.ops.heads import Candidates, Decoding, per_image
+from darkprune.ops.heads import Candidates, Decoding, Jitter, jitter, per_image
 from darkprune.ops.tree import softmax
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class Detection(Op):
     passive = (
         "rescore softmax sqrt max coord_scale forced object_scale noobject_scale class_scale jitter random reorg resize"
     )
+
+    def jitter(self, layer: "Layer") -> Optional[Jitter]:
+        return jitter(layer)
 
     def infer(self, layer: "Layer") -> Shape:
         outputs = layer.input_shape().outputs

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Callable, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
+from darkprune.darknet import values
 from darkprune.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -74,6 +75,19 @@ Cells = NamedTuple(
         ("values", np.ndarray),  # float32 [n, entries], raw
     ],
 )
+
+Jitter = NamedTuple(
+    "Jitter",
+    [
+        ("jitter", float),  # by which share of an image its borders move while the head is trained
+        ("resize", float),  # by which factor it is zoomed
+    ],
+)
+
+
+def jitter(layer: "Layer") -> Jitter:
+    """The options of a detection head that say how images vary in training, with Darknet's defaults."""
+    return Jitter(values.atof(layer.text("jitter") or "0.2"), values.atof(layer.text("resize") or "1"))
 
 
 def likely(raw: np.ndarray, anchors: int, entry: int, active: Callable[..., np.ndarray], threshold: float) -> Cells:

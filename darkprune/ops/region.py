@@ -6,7 +6,7 @@ import numpy as np
 
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
-from darkprune.ops.heads import Candidates, Decoding, anchor_sizes, likely, logistic, per_image
+from darkprune.ops.heads import Candidates, Decoding, Jitter, anchor_sizes, jitter, likely, logistic, per_image
 from darkprune.ops.tree import softmax, surest
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ class Region(Op):
         elif not self.linear(layer):
             x = logistic(x)
         return objectness[:, None] * x
+
+    def jitter(self, layer: "Layer") -> Optional[Jitter]:
+        return jitter(layer)
 
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         return size

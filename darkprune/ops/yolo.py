@@ -11,8 +11,10 @@ from darkprune.ops.heads import (
     DISTANCE_KINDS,
     Candidates,
     Decoding,
+    Jitter,
     Suppression,
     anchor_sizes,
+    jitter,
     likely,
     logistic,
     per_image,
@@ -134,6 +136,9 @@ class Yolo(Op):
         kind = layer.text("nms_kind")
         power = values.atof(layer.text("beta_nms") or "0.6")
         return Suppression(kind if kind in DISTANCE_KINDS else "default", power)
+
+    def jitter(self, layer: "Layer") -> Optional[Jitter]:
+        return jitter(layer)
 
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         return size

@@ -1,0 +1,142 @@
+"""The images of a batch with what is to be seen in them: drawn by chance, varied, put together from four.
+
+Source of the mosaic: AlexeyAB's load_data_detection. Each of its images fills a quarter around the point where they
+meet, and ends there: what lies around an image is moved out of sight, exactly, so that no object reaches into another
+quarter (Darknet is off by some pixels there, which mosaic_bound=1 cuts).
+"""
+
+from typing import List, NamedTuple, Sequence, Tuple, Union
+
+import numpy as np
+
+from darkprune.data.data_set import ClassificationSet, DetectionSet
+from darkprune.data.labels import Truth
+from darkprune.train import pixels
+from darkprune.train.augment import Augmentation, Margins, letterbox
+from darkprune.train.image_cache import ImageCache
+from darkprune.train.pixels import Objects, Picture, Placement, Region
+
+NEAREST, FARTHEST = 0.2, 0.8  # where the four images of a mosaic meet, as shares of its sides
+
+Batch = NamedTuple(
+    "Batch",
+    [
+        ("images", np.ndarray),  # uint8 [N, H, W, C]: RGB or grey
+        ("targets", Union[List[Truth], np.ndarray]),  # of a detector, as shares of the image; else int64 classes [N]
+    ],
+)
+
+Spot = NamedTuple("Spot", [("step", int), ("position", int), ("width", int), ("height", int)])
+
+
+class Examples:
+    """Batches, made for a list of spots. What is drawn depends on the seed, the step and the position alone."""
+
+    def __init__(
+        self,
+        images: ImageCache,
+        data_set: Union[DetectionSet, ClassificationSet],
+        augmentation: Augmentation,
+        batch: int,
+        seed: int,
+    ) -> None:
+        self._images = images
+        self._truths = data_set.truths if isinstance(data_set, DetectionSet) else []
+        self._classes = data_set.classes if isinstance(data_set, ClassificationSet) else []
+        self._augmentation, self._batch, self._seed = augmentation, batch, seed
+        self._order: Tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def __call__(self, spots: Sequence[Spot]) -> Batch:
+        """Raises UsageError for an image that cannot be read."""
+        if self._classes:
+            classes = [self._classes[self._number(spot)] for spot in spots]
+            return Batch(np.stack([self._crop(spot) for spot in spots]), np.array(classes, np.int64))
+        scenes = [self._scene(spot) for spot in spots]
+        return Batch(np.stack([drawn for drawn, _ in scenes]), [truth for _, truth in scenes])
+
+    def _number(self, spot: Spot) -> int:
+        """Of the image at that spot."""
+        epoch, place = divmod(spot.step * self._batch + spot.position, len(self._images))
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(len(self._images))
+        return int(self._order[1][place])
+
+    def _rng(self, spot: Spot) -> np.random.Generator:
+        return np.random.default_rng([self._seed, spot.step, spot.position])
+
+    def _crop(self, spot: Spot) -> np.ndarray:
+        """What a classifier sees."""
+        rng, (image, _) = self._rng(spot), self._images[self._number(spot)]
+        size = max(spot.width, spot.height)
+        crop = self._augmentation.crop(rng, image.shape[1], image.shape[0], size)
+        drawn = pixels.draw_crop(image, crop, size, spot.width, spot.height)
+        return pixels.recolour(drawn, self._augmentation.colour(rng))
+
+    def _scene(self, spot: Spot) -> Tuple[np.ndarray, Truth]:
+        """What a detector sees."""
+        number, rng, size = self._number(spot), self._rng(spot), (spot.width, spot.height)
+        if rng.random() >= self._augmentation.mosaic:
+            picture = self._picture(number)
+            placement = pixels.stretched(self._margins(rng, picture, size), *size)
+            drawn, objects = self._draw(rng, picture, placement, Region(0, 0, *size))
+            return drawn, pixels.truth_of([objects], *size)
+        return self._mosaic(rng, [number] + rng.integers(len(self._images), size=3).tolist(), size)
+
+    def _mosaic(self, rng: np.random.Generator, numbers: List[int], size: Tuple[int, int]) -> Tuple[np.ndarray, Truth]:
+        middle = tuple(int(side * rng.uniform(NEAREST, FARTHEST)) for side in size)
+        quarters, found = [], []
+        for corner, number in enumerate(numbers):
+            right, bottom = bool(corner % 2), bool(corner // 2)
+            region = Region(
+                middle[0] if right else 0,
+                middle[1] if bottom else 0,
+                size[0] if right else middle[0],
+                size[1] if bottom else middle[1],
+            )
+            picture = self._picture(number)
+            margins = self._margins(rng, picture, size)
+            if rng.random() < 0.5:
+                margins = _outwards(margins, right, bottom)
+            placement = _meeting(pixels.stretched(margins, *size), size, middle, right, bottom)
+            drawn, objects = self._draw(rng, picture, placement, region)
+            quarters.append(drawn)
+            found.append(objects)
+        rows = [np.concatenate(quarters[:2], axis=1), np.concatenate(quarters[2:], axis=1)]
+        return np.concatenate(rows), pixels.truth_of(found, *size)
+
+    def _draw(
+        self, rng: np.random.Generator, picture: Picture, placement: Placement, region: Region
+    ) -> Tuple[np.ndarray, Objects]:
+        drawn = pixels.recolour(pixels.draw(picture, placement, region), self._augmentation.colour(rng))
+        return drawn, pixels.boxes(picture.truth, placement, region, self._augmentation.visible)
+
+    def _picture(self, number: int) -> Picture:
+        image, mean = self._images[number]
+        return Picture(image, mean, self._truths[number])
+
+    def _margins(self, rng: np.random.Generator, picture: Picture, size: Tuple[int, int]) -> Margins:
+        margins = self._augmentation.margins(rng)
+        rows, columns = picture.pixels.shape[:2]
+        return letterbox(margins, columns * size[1] / (rows * size[0])) if self._augmentation.letter_box else margins
+
+
+def _outwards(margins: Margins, right: bool, bottom: bool) -> Margins:
+    """The margins of an image in a corner, moved so that it reaches to the outer borders: more of it can be seen."""
+    across, down = margins.left + margins.right, margins.top + margins.bottom
+    left, top = across if right else 0.0, down if bottom else 0.0
+    return Margins(left, top, across - left, down - top, margins.flip)
+
+
+def _meeting(
+    placement: Placement, size: Tuple[int, int], middle: Tuple[int, ...], right: bool, bottom: bool
+) -> Placement:
+    """The placement moved so that the image, or what is left of it, begins or ends in the middle of the mosaic."""
+    if right:
+        left = placement.left + middle[0] - max(0.0, placement.left)
+    else:
+        left = placement.left + middle[0] - min(size[0], placement.left + placement.width)
+    if bottom:
+        top = placement.top + middle[1] - max(0.0, placement.top)
+    else:
+        top = placement.top + middle[1] - min(size[1], placement.top + placement.height)
+    return placement._replace(left=left, top=top)

@@ -1,0 +1,99 @@
+"""Processes that make batches ahead of time: torch's DataLoader, told what to make by keys."""
+
+import signal
+from typing import Any, Callable, Iterable, Iterator, List, Optional
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from darkprune.errors import DarkpruneError, TrainingError
+from darkprune.train.examples import Batch, Spot
+
+AHEAD = 2  # parts that each worker makes ahead of time
+
+Make = Callable[[List[Spot]], Batch]
+
+
+class Workers:
+    """Makes batches in order, in `count` processes forked from this one, or with 0 in this one."""
+
+    def __init__(self, make: Make, count: int) -> None:
+        self._make, self._count = make, count
+        self._keys = _Keys()
+        self._loader: Optional[DataLoader] = None
+
+    def run(self, keys: Iterable[List[Spot]]) -> Iterator[Batch]:
+        """make(key) for each key. Raises what `make` raises for the user, and TrainingError where a worker died."""
+        if not self._count:
+            for key in keys:
+                yield self._make(key)
+            return
+        self._keys.keys = keys
+        for made in self._received():
+            if isinstance(made, DarkpruneError):
+                raise made
+            images, targets = made
+            yield Batch(images.numpy(), targets)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._loader = None
+
+    def _received(self) -> Iterator[Any]:
+        before = signal.getsignal(signal.SIGCHLD)
+        try:
+            if self._loader is None:
+                self._loader = _data_loader(self._make, self._keys, self._count)
+            results = iter(self._loader)
+            # torch's handler would raise in the middle of other code; without it the next batch tells what happened
+            if before is not None and signal.getsignal(signal.SIGCHLD) is not before:
+                signal.signal(signal.SIGCHLD, before)
+            for made in results:
+                yield made
+        except RuntimeError as error:
+            self._loader = None
+            if "DataLoader worker" not in str(error):
+                raise
+            hint = "it may have run out of memory: take fewer workers, or --workers 0"
+            raise TrainingError("a process that prepares images ended: {}".format(error), hint=hint) from error
+
+
+def _data_loader(make: Make, keys: "_Keys", count: int) -> DataLoader:
+    return DataLoader(
+        _Made(make),
+        sampler=keys,
+        batch_size=None,
+        num_workers=count,
+        prefetch_factor=AHEAD,
+        worker_init_fn=_begin,
+        persistent_workers=True,
+        multiprocessing_context="fork",  # the workers share the decoded images
+    )
+
+
+class _Keys(Sampler):
+    def __init__(self) -> None:
+        self.keys: Iterable[List[Spot]] = ()
+
+    def __iter__(self) -> Iterator[List[Spot]]:
+        return iter(self.keys)
+
+
+class _Made(Dataset):
+    """Errors come as values: torch would make another error of them."""
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+
+    def __getitem__(self, key: List[Spot]) -> Any:
+        try:
+            batch = self._make(key)
+        except DarkpruneError as error:
+            return error
+        return torch.from_numpy(batch.images), batch.targets  # a tensor travels in shared memory
+
+
+def _begin(number: int) -> None:
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends this process through the one that trains
