@@ -5,7 +5,7 @@ meet, and ends there: what lies around an image is moved out of sight, exactly, 
 quarter (Darknet is off by some pixels there, which mosaic_bound=1 cuts).
 """
 
-from typing import List, NamedTuple, Sequence, Tuple, Union
+from typing import Callable, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -29,6 +29,10 @@ Batch = NamedTuple(
 Spot = NamedTuple("Spot", [("step", int), ("position", int), ("width", int), ("height", int)])
 
 
+def _bytes(shape: Tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.uint8)
+
+
 class Examples:
     """Batches, made for a list of spots. What is drawn depends on the seed, the step and the position alone."""
 
@@ -46,13 +50,13 @@ class Examples:
         self._augmentation, self._batch, self._seed = augmentation, batch, seed
         self._order: Tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
-    def __call__(self, spots: Sequence[Spot]) -> Batch:
-        """Raises UsageError for an image that cannot be read."""
+    def __call__(self, spots: Sequence[Spot], allocate: Callable[[Tuple[int, ...]], np.ndarray] = _bytes) -> Batch:
+        """The batch of those spots, in an array that `allocate` makes. Raises UsageError for an unreadable image."""
+        drawn = allocate((len(spots), spots[0].height, spots[0].width, self._images.channels))
         if self._classes:
-            classes = [self._classes[self._number(spot)] for spot in spots]
-            return Batch(np.stack([self._crop(spot) for spot in spots]), np.array(classes, np.int64))
-        scenes = [self._scene(spot) for spot in spots]
-        return Batch(np.stack([drawn for drawn, _ in scenes]), [truth for _, truth in scenes])
+            classes = [self._crop(spot, image) for spot, image in zip(spots, drawn)]
+            return Batch(drawn, np.array(classes, np.int64))
+        return Batch(drawn, [self._scene(spot, image) for spot, image in zip(spots, drawn)])
 
     def _number(self, spot: Spot) -> int:
         """Of the image at that spot."""
@@ -64,51 +68,45 @@ class Examples:
     def _rng(self, spot: Spot) -> np.random.Generator:
         return np.random.default_rng([self._seed, spot.step, spot.position])
 
-    def _crop(self, spot: Spot) -> np.ndarray:
-        """What a classifier sees."""
-        rng, (image, _) = self._rng(spot), self._images[self._number(spot)]
-        size = max(spot.width, spot.height)
+    def _crop(self, spot: Spot, drawn: np.ndarray) -> int:
+        """Draws what a classifier sees; returns the class."""
+        number, rng, size = self._number(spot), self._rng(spot), max(spot.width, spot.height)
+        image, _ = self._images[number]
         crop = self._augmentation.crop(rng, image.shape[1], image.shape[0], size)
-        drawn = pixels.draw_crop(image, crop, size, spot.width, spot.height)
-        return pixels.recolour(drawn, self._augmentation.colour(rng))
+        seen = pixels.draw_crop(image, crop, size, spot.width, spot.height)
+        drawn[:] = pixels.recolour(seen, self._augmentation.colour(rng))
+        return self._classes[number]
 
-    def _scene(self, spot: Spot) -> Tuple[np.ndarray, Truth]:
-        """What a detector sees."""
+    def _scene(self, spot: Spot, drawn: np.ndarray) -> Truth:
+        """Draws what a detector sees; returns what is in it."""
         number, rng, size = self._number(spot), self._rng(spot), (spot.width, spot.height)
-        if rng.random() >= self._augmentation.mosaic:
-            picture = self._picture(number)
-            placement = pixels.stretched(self._margins(rng, picture, size), *size)
-            drawn, objects = self._draw(rng, picture, placement, Region(0, 0, *size))
-            return drawn, pixels.truth_of([objects], *size)
-        return self._mosaic(rng, [number] + rng.integers(len(self._images), size=3).tolist(), size)
+        if rng.random() < self._augmentation.mosaic:
+            return self._mosaic(rng, [number] + rng.integers(len(self._images), size=3).tolist(), size, drawn)
+        picture = self._picture(number)
+        placement = pixels.stretched(self._margins(rng, picture, size), *size)
+        return pixels.truth_of([self._draw(rng, picture, placement, Region(0, 0, *size), drawn)], *size)
 
-    def _mosaic(self, rng: np.random.Generator, numbers: List[int], size: Tuple[int, int]) -> Tuple[np.ndarray, Truth]:
-        middle = tuple(int(side * rng.uniform(NEAREST, FARTHEST)) for side in size)
-        quarters, found = [], []
+    def _mosaic(self, rng: np.random.Generator, numbers: List[int], size: Tuple[int, int], drawn: np.ndarray) -> Truth:
+        middle = (int(size[0] * rng.uniform(NEAREST, FARTHEST)), int(size[1] * rng.uniform(NEAREST, FARTHEST)))
+        found = []
         for corner, number in enumerate(numbers):
             right, bottom = bool(corner % 2), bool(corner // 2)
-            region = Region(
-                middle[0] if right else 0,
-                middle[1] if bottom else 0,
-                size[0] if right else middle[0],
-                size[1] if bottom else middle[1],
-            )
+            across = (middle[0], size[0]) if right else (0, middle[0])
+            down = (middle[1], size[1]) if bottom else (0, middle[1])
             picture = self._picture(number)
             margins = self._margins(rng, picture, size)
             if rng.random() < 0.5:
                 margins = _outwards(margins, right, bottom)
             placement = _meeting(pixels.stretched(margins, *size), size, middle, right, bottom)
-            drawn, objects = self._draw(rng, picture, placement, region)
-            quarters.append(drawn)
-            found.append(objects)
-        rows = [np.concatenate(quarters[:2], axis=1), np.concatenate(quarters[2:], axis=1)]
-        return np.concatenate(rows), pixels.truth_of(found, *size)
+            found.append(self._draw(rng, picture, placement, Region(across[0], down[0], across[1], down[1]), drawn))
+        return pixels.truth_of(found, *size)
 
     def _draw(
-        self, rng: np.random.Generator, picture: Picture, placement: Placement, region: Region
-    ) -> Tuple[np.ndarray, Objects]:
-        drawn = pixels.recolour(pixels.draw(picture, placement, region), self._augmentation.colour(rng))
-        return drawn, pixels.boxes(picture.truth, placement, region, self._augmentation.visible)
+        self, rng: np.random.Generator, picture: Picture, placement: Placement, region: Region, drawn: np.ndarray
+    ) -> Objects:
+        seen = pixels.recolour(pixels.draw(picture, placement, region), self._augmentation.colour(rng))
+        drawn[region.top : region.bottom, region.left : region.right] = seen
+        return pixels.boxes(picture.truth, placement, region, self._augmentation.visible)
 
     def _picture(self, number: int) -> Picture:
         image, mean = self._images[number]
@@ -128,7 +126,7 @@ def _outwards(margins: Margins, right: bool, bottom: bool) -> Margins:
 
 
 def _meeting(
-    placement: Placement, size: Tuple[int, int], middle: Tuple[int, ...], right: bool, bottom: bool
+    placement: Placement, size: Tuple[int, int], middle: Tuple[int, int], right: bool, bottom: bool
 ) -> Placement:
     """The placement moved so that the image, or what is left of it, begins or ends in the middle of the mosaic."""
     if right:

@@ -31,7 +31,7 @@ class ImageCache:
 
     def __init__(self, paths: Sequence[str], channels: int, size: Tuple[int, int], limit: int) -> None:
         self.paths = list(paths)
-        self._channels, self._size = channels, size
+        self.channels, self._size = channels, size
         self._spots: List[Optional[Tuple[int, int, int]]] = [None] * len(self.paths)  # (offset, rows, columns)
         end = 0
         for number, path in enumerate(self.paths):
@@ -57,7 +57,7 @@ class ImageCache:
             pixels = self._decode(number)
             return pixels, self._mean(pixels)
         start, rows, columns = spot
-        kept = self._pixels[start : start + rows * columns * self._channels].reshape(rows, columns, self._channels)
+        kept = self._pixels[start : start + rows * columns * self.channels].reshape(rows, columns, self.channels)
         if not self._there[number]:
             pixels = self._decode(number)
             if pixels.shape != kept.shape:  # the file's header told another size
@@ -68,7 +68,7 @@ class ImageCache:
         return kept, tuple(self._means[number].tolist())
 
     def _mean(self, pixels: np.ndarray) -> Tuple[float, ...]:
-        return tuple(cv2.mean(pixels)[: self._channels])
+        return tuple(cv2.mean(pixels)[: self.channels])
 
     def _decode(self, number: int) -> np.ndarray:
         pixels = read_image(self.paths[number])
@@ -76,7 +76,7 @@ class ImageCache:
         if (rows, columns) != pixels.shape[:2]:
             whole = pixels[: rows * (pixels.shape[0] // rows), : columns * (pixels.shape[1] // columns)]
             pixels = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-        return grey(pixels) if self._channels == 1 else pixels
+        return grey(pixels) if self.channels == 1 else pixels
 
     def _halved(self, rows: int, columns: int) -> Tuple[int, int]:
         while columns >= LARGE * self._size[0] and rows >= LARGE * self._size[1]:

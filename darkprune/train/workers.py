@@ -1,9 +1,10 @@
 """Processes that make batches ahead of time: torch's DataLoader, told what to make by keys."""
 
 import signal
-from typing import Any, Callable, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -12,7 +13,7 @@ from darkprune.train.examples import Batch, Spot
 
 AHEAD = 2  # parts that each worker makes ahead of time
 
-Make = Callable[[List[Spot]], Batch]
+Make = Callable[..., Batch]  # of a list of spots, and what allocates the array
 
 
 class Workers:
@@ -65,6 +66,7 @@ def _data_loader(make: Make, keys: "_Keys", count: int) -> DataLoader:
         sampler=keys,
         batch_size=None,
         num_workers=count,
+        collate_fn=_same,  # torch's own would make a tensor of every array of labels
         prefetch_factor=AHEAD,
         worker_init_fn=_begin,
         persistent_workers=True,
@@ -87,11 +89,21 @@ class _Made(Dataset):
         self._make = make
 
     def __getitem__(self, key: List[Spot]) -> Any:
+        held = []
+
+        def allocate(shape: Tuple[int, ...]) -> np.ndarray:
+            held.append(torch.empty(shape, dtype=torch.uint8).share_memory_())  # so that nothing is copied on the way
+            return held[0].numpy()
+
         try:
-            batch = self._make(key)
+            targets = self._make(key, allocate).targets
         except DarkpruneError as error:
             return error
-        return torch.from_numpy(batch.images), batch.targets  # a tensor travels in shared memory
+        return held[0], targets
+
+
+def _same(made: Any) -> Any:
+    return made
 
 
 def _begin(number: int) -> None:
