@@ -120,6 +120,8 @@ class Run:
         for layer, source in zip(given.layers, learnt.layers):
             for spec in layer.op.parameters(layer):
                 layer.set_param(spec.name, source.array(spec.name))
+        if self.average is not None and self.stepper.sparsity is not None:
+            self.stepper.sparsity.silence(given)
         given.loaded = len(given.layers)
         images = given.header.seen + self.done * self.settings.batch
         given.header = given.header._replace(seen=images)

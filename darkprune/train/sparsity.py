@@ -15,21 +15,25 @@ set back where that is above the strength. subgradient: the penalty's slope is a
 slimming does it; nothing stays at exactly 0. There the optimizer multiplies the penalty by 1 / (1 - momentum) as it
 does the loss, so that strength s is comparable to a proximal s / (1 - momentum).
 
+A moving average of the weights only comes near zero: `silence` gives it the zeros of the module when it is written.
+That is harmless once the sets have been at zero for as long as the average remembers, not right after they died.
+
 Blocks that must keep equally many channels (grouped routes and convolutions) are not tied by the penalty: pruning keeps
-as many in each as the fullest needs, and `could_go` counts that.
+as many in each as the fullest needs, and `forecast` counts that.
 """
 
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from darkprune.backends.torch_module import NetModule
+from darkprune.backends.torch_module import NetModule, to_net
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
+from darkprune.train.outlook import SHARES, forecast, gammas
 
 METHODS = ("proximal", "subgradient")
 SCHEDULES = ("constant", "global", "local")
@@ -133,6 +137,14 @@ class Sparsity:
         largest: np.ndarray = torch.cat([flat, flat.new_zeros(1)])[self._members].amax(1).cpu().numpy()
         return largest
 
+    def report(self) -> Dict[str, Any]:
+        """The distribution of the gammas: see `outlook.gammas`. Takes milliseconds."""
+        return gammas(to_net(self.module), self.channels, self.sets, self.scores())
+
+    def forecast(self, shares: Sequence[float] = SHARES) -> List[Dict[str, float]]:
+        """What could be pruned now at which predicted damage: see `outlook.forecast`."""
+        return forecast(to_net(self.module), shares)
+
     def state(self) -> Dict[str, np.ndarray]:
         """What a checkpoint must hold beside the module."""
         return {"relief": self._relief.cpu().numpy()}
@@ -146,16 +158,18 @@ class Sparsity:
         self._relief = torch.from_numpy(relief.copy()).to(self._roots.device)
         self._zero = self._norms(self._flat()) == 0
 
-    def silence(self, module: NetModule) -> None:
-        """Sets to 0 in another module of the net, such as a moving average, the gammas that are exactly 0 in this."""
-        with torch.no_grad():
-            for gamma, other in zip(self._gammas(), self._gammas(module)):
-                other.masked_fill_((gamma == 0).to(other.device), 0.0)
+    def silence(self, net: Net) -> None:
+        """Sets to 0 in a net what is exactly 0 in the module: of a moving average, which only comes near it, so that
+        the sets that may go are the same in both."""
+        for (layer, _), gamma in zip(self._layers, self._gammas()):
+            zero, twin = (gamma == 0).cpu().numpy(), net.layers[layer.index]
+            if zero.any():
+                twin.set_param("scales", np.where(zero, np.float32(0), twin.array("scales")))
 
     # ---- parts
 
-    def _gammas(self, module: Optional[NetModule] = None) -> List[Tensor]:
-        arrays: Any = (module or self.module).layers
+    def _gammas(self) -> List[Tensor]:
+        arrays: Any = self.module.layers
         return [arrays[layer.index].scales for layer, _ in self._layers]
 
     def _flat(self) -> Tensor:

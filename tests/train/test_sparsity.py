@@ -1,8 +1,10 @@
 """Sparsity training: sets die together and exactly, and what died can go without any change."""
 
 import numpy as np
+import pytest
 
 import need
+from darkprune.errors import UsageError
 from darkprune.graph.build import build
 from darkprune.graph.channels import Channels
 from darkprune.prune.pipeline import prune
@@ -12,7 +14,7 @@ from small_nets import HEAD, cfg, conv, distance, parse, shortcut
 torch = need.torch()
 
 from darkprune.backends.torch_module import NetModule, to_net  # noqa: E402
-from darkprune.train.sparsity import Sparsity  # noqa: E402
+from darkprune.train.sparsity import Schedule, Sparsity  # noqa: E402
 
 TRUNK = cfg(
     conv(16, stride=2),
@@ -69,6 +71,7 @@ def test_sets_die_whole_and_pruning_them_changes_nothing():
     pruned = prune(trained, channels=0.8)
     assert pruned.reached > 0.75 and pruned.preflight["damage"] == 0
     assert distance(trained, pruned.net) < 1e-5
+    assert sparsity.forecast([0.8]) == [{"channels": 0.8, "reached": pruned.reached, "damage": 0.0}]
 
 
 def test_a_subgradient_reaches_no_zero():
@@ -76,3 +79,168 @@ def test_a_subgradient_reaches_no_zero():
     losses = learn(net, module, sparsity)
     assert losses[-1] < 0.01 < losses[0]
     assert (sparsity.scores() > 0).all() and np.median(sparsity.scores()) < 0.3
+
+
+# ---- one step, by hand
+
+
+def set_gammas(module, **arrays):
+    with torch.no_grad():
+        for name, values in arrays.items():
+            scales = module.layers[int(name[1:])].scales
+            scales.copy_(torch.tensor(values, dtype=torch.float32))
+
+
+TIED = cfg(conv(2), conv(2, groups=2), conv(2, 1), HEAD)  # sets: {0: k, 1: k} for k = 0, 1, and the two of layer 2
+
+
+def test_a_set_shrinks_by_its_root_mean_square():
+    _, module, sparsity = made(TIED, strength=0.5)
+    set_gammas(module, _0=[0.3, 0.03], _1=[-0.4, 0.04], _2=[0.04, -0.06])
+    sparsity.shrink(0.1)  # threshold 0.05, of a set of two 0.05 * sqrt(2)
+    left = 1 - 0.05 * np.sqrt(2) / 0.5
+    scales = [module.layers[index].scales.tolist() for index in range(3)]
+    assert scales[0] == [pytest.approx(0.3 * left, rel=1e-6), 0.0]
+    assert scales[1] == [pytest.approx(-0.4 * left, rel=1e-6), 0.0]
+    assert scales[2] == [0.0, pytest.approx(-0.01, rel=1e-4)]
+    before = [values.clone() for values in sparsity._gammas()]
+    sparsity.add_gradient()  # of the other method
+    sparsity.shrink(0.0)  # a rate of 0
+    assert all(torch.equal(a, b) for a, b in zip(before, sparsity._gammas()))
+    assert all(values.grad is None for values in sparsity._gammas())
+
+
+def test_the_slope_is_that_of_the_penalty():
+    _, module, sparsity = made(TIED, strength=0.5, method="subgradient")
+    set_gammas(module, _0=[0.3, 0.0], _1=[-0.4, 0.0], _2=[0.04, -0.06])
+    gammas = sparsity._gammas()
+    norms = [torch.stack([gammas[0][0], gammas[1][0]]).norm() * 2**0.5, gammas[2].abs().sum()]
+    (0.5 * sum(norms)).backward()
+    wanted = [values.grad.clone() for values in gammas]
+    for values in gammas:
+        values.grad = torch.ones_like(values)  # what the loss wants
+    sparsity.add_gradient()
+    for values, slope in zip(gammas, wanted):
+        torch.testing.assert_close(values.grad, slope + 1)
+    before = [values.clone() for values in gammas]
+    sparsity.shrink(0.1)
+    assert all(torch.equal(a, b) for a, b in zip(before, gammas))
+
+
+def test_a_gamma_that_is_not_finite_stays_visible():
+    _, module, sparsity = made(TIED)
+    set_gammas(module, _0=[float("nan"), 1.0], _1=[1.0, 1.0])
+    sparsity.shrink(0.1)
+    assert np.isnan(module.layers[0].scales[0].item()) and np.isfinite(module.layers[0].scales[1].item())
+
+
+def test_gammas_that_cannot_go_are_left_alone():
+    bare = cfg(conv(4), conv(4, 1, bn=None), shortcut(-2), conv(4), conv(6, 1, bn=None), conv(4, 1), conv(4, 1))
+    _, module, sparsity = made(bare, strength=100)
+    sparsity.shrink(1.0)
+    alive = {
+        la.index for la, values in zip(module.net.layers, module.layers) if la.has("scales") and values.scales.any()
+    }
+    assert alive == {0, 6}  # added to what has no gamma; the output of the net
+    report = sparsity.report()
+    assert report["left_alone"] == {"may not go": 4, "no gamma": 6, "added to maps without gamma": 4}
+    assert (report["sets"], report["zero_sets"], report["zero_gammas"]) == (8, 1.0, 0.5)
+    assert report["quiet_layers"] == [3, 5]
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"strength": float("nan")}, "error: no penalty has strength nan\nhint: use 0.1, or less"),
+        ({"strength": -1}, "error: no penalty has strength -1\nhint: use 0.1, or less"),
+        ({"method": "l1"}, "error: unknown sparsity method 'l1'\nhint: use one of proximal, subgradient"),
+        (
+            {"schedule": Schedule("none", 1, 1, 0)},
+            "error: unknown sparsity schedule 'none'\nhint: use one of constant, global, local",
+        ),
+        (
+            {"schedule": Schedule("local", 0.5, 2, 0.8)},
+            "error: a sparsity schedule is made of shares, not 0.5, 2 and 0.8\nhint: use numbers from 0 to 1",
+        ),
+    ],
+)
+def test_bad_options(options, text):
+    with pytest.raises(UsageError) as caught:
+        made(TIED, **options)
+    assert str(caught.value) == text
+
+
+def test_a_net_without_gammas_cannot_be_sparsified():
+    with pytest.raises(UsageError) as caught:
+        made(cfg(conv(4, bn=None), HEAD))
+    assert str(caught.value) == (
+        "net.cfg:1: error: no gamma of this net can be trained towards zero\n    1 | [net]\n      | ^^^^^\n"
+        "hint: use a net with batch_normalize=1 and filters that may go (darkprune prune --explain)"
+    )
+
+
+# ---- schedules, states, what is reported
+
+
+def test_a_global_schedule_relaxes_what_lives_and_holds_what_died():
+    _, module, sparsity = made(TIED, strength=0.5, schedule=Schedule("global", 0.5, 0.2, 0.0))
+    set_gammas(module, _0=[1, 0], _1=[1, 0], _2=[1, 1])
+    sparsity.shrink(0.0)
+    shrunk = []
+    for done in (0.5, 0.75, 1.0):
+        sparsity.progress(done)
+        set_gammas(module, _0=[1, 0.04], _1=[1, 0.04], _2=[1, 1])  # the optimizer moved what was 0
+        sparsity.shrink(0.1)
+        assert not module.layers[0].scales[1] and not module.layers[1].scales[1]
+        shrunk.append(1 - module.layers[2].scales[0].item())
+    np.testing.assert_allclose(shrunk, [0.05, 0.03, 0.01], rtol=1e-4)
+
+
+def test_a_local_schedule_relaxes_what_pruning_would_keep():
+    _, module, sparsity = made(TIED, strength=0.5, schedule=Schedule("local", 0.5, 0.0, 0.4))
+    for done, lowered in ((0.4, [1, 1]), (0.5, [1, 0])):
+        set_gammas(module, _0=[1, 0.5], _1=[1, 0.5], _2=[0.875, 0.75])
+        sparsity.progress(done)  # 0.4 of six filters: the set of two with 0.5
+        sparsity.shrink(0.1)
+        assert [module.layers[0].scales[1].item() < 0.5, module.layers[2].scales[0].item() < 0.875] == lowered
+
+
+def test_training_goes_on_from_a_state():
+    schedule = Schedule("local", 0.0, 0.1, 0.4)
+    _, module, sparsity = made(TIED, strength=0.5, schedule=schedule)
+    set_gammas(module, _0=[1, 0], _1=[1, 0], _2=[0.9, 0.8])
+    sparsity.progress(0.5)
+    sparsity.shrink(0.1)
+    state = {name: np.array(values) for name, values in sparsity.state().items()}
+    _, other, again = made(TIED, strength=0.5, schedule=schedule)
+    other.load_state_dict(module.state_dict())
+    again.restore(state)
+    for each in (module, other):
+        set_gammas(each, _0=[1, 0.04], _1=[1, 0.04])
+    sparsity.shrink(0.1), again.shrink(0.1)
+    assert all(torch.equal(a, b) for a, b in zip(sparsity._gammas(), again._gammas()))
+    _, _, wrong = made()
+    with pytest.raises(UsageError) as caught:
+        wrong.restore(state)
+    assert str(caught.value) == (
+        "error: the checkpoint's sparsity has 4 channel sets, the net 36\n"
+        "hint: resume with the cfg that the checkpoint was written for"
+    )
+
+
+def test_the_report_counts_what_is_zero():
+    _, module, sparsity = made(TIED)
+    set_gammas(module, _0=[1, 0], _1=[0.5, 0], _2=[0.25, 0])
+    report = sparsity.report()
+    assert (report["zero_gammas"], report["zero_sets"], report["zero_filters"]) == (0.5, 0.5, 0.5)
+    counts = report["histogram"]["counts"]
+    assert (counts[0], counts[5], counts[-1], sum(counts)) == (2, 1, 1, 4)
+
+
+def test_the_moving_average_gets_the_same_zeros():
+    net, module, sparsity = made(TIED)
+    set_gammas(module, _0=[1, 0], _1=[0.5, 0], _2=[0.25, 0])
+    average = start(net, 4)
+    sparsity.silence(average)
+    for index, zeros in ((0, [False, True]), (1, [False, True]), (2, [False, True])):
+        assert (average.layers[index].array("scales") == 0).tolist() == zeros
