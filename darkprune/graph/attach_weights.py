@@ -68,13 +68,13 @@ def _mismatch(net: Net, source: WeightsFile, total: int, sums: List[int]) -> str
 
 
 def _mismatch_cure(net: Net, source: WeightsFile, total: int) -> str:
-    classes = _classes_that_fit(net, source)
+    classes = classes_that_fit(net, source)
     if classes is not None:
         return "the size fits this cfg with classes={}: use the cfg the weights were trained with".format(classes)
     return "use the cfg the weights were trained with, or copy the file again"
 
 
-def _classes_that_fit(net: Net, source: WeightsFile) -> Optional[int]:
+def classes_that_fit(net: Net, source: WeightsFile) -> Optional[int]:
     """The number of classes with which the heads' convolutions would make the sizes agree."""
     per_class = extra = 0
     current = None
