@@ -55,26 +55,20 @@ class SetWriter:
             key: its path below `obj`, with slashes.
             source: the file.
         """
-        stem = os.path.splitext(key)[0]
-        if os.path.isabs(key) or ".." in key.split("/") or "\n" in key or "\r" in key:
-            raise UsageError("an image cannot be named {!r}".format(key), place(source), "rename it")
-        other = self._keys.setdefault(stem, source)
-        if other != source:
-            cause = "this image would share its labels with {}".format(other)
-            raise UsageError(cause, place(source), "rename one of them")
-        target = self._path(_IMAGES, *key.split("/"))
-        self._do(lambda folder: os.makedirs(folder, exist_ok=True), os.path.dirname(target))
+        target = self._target(key, source)
         if self._copy:
             self._do(lambda path: shutil.copyfile(source, path), target)
         else:
             real = os.path.realpath(source)
             final = os.path.realpath(os.path.join(os.path.dirname(self.out), self.name, _IMAGES, *key.split("/")[:-1]))
             self._do(lambda path: os.symlink(os.path.relpath(real, final), path), target, "give --copy")
-        written = self._named(_IMAGES, key)
-        if candidates(written) != [os.path.splitext(written)[0] + ".txt"]:
-            cause = "Darknet may look for the labels elsewhere: the path holds images, JPEGImages or raw"
-            self.notices.append(Notice(cause, place(written), "rename that, or take another --prefix"))
-        self.labels(key, objects)
+        self._finish(key, objects)
+
+    def drawn(self, key: str, content: bytes, objects: Iterable[Box]) -> None:
+        """As `image`, for one that is made and not read: `content` are the bytes of its file."""
+        target = self._target(key, key)
+        self._do(lambda path: _create(path, content), target)
+        self._finish(key, objects)
 
     def labels(self, key: str, objects: Iterable[Box]) -> None:
         """Writes the labels of an image, which need not exist (difficult objects go with names of their own)."""
@@ -113,6 +107,27 @@ class SetWriter:
         if replaced:
             shutil.rmtree(self._old)
 
+    def _target(self, key: str, source: str) -> str:
+        """Where the image goes; its folder is made. Raises UsageError where it cannot be named so."""
+        stem = os.path.splitext(key)[0]
+        if os.path.isabs(key) or ".." in key.split("/") or "\n" in key or "\r" in key:
+            raise UsageError("an image cannot be named {!r}".format(key), place(source), "rename it")
+        other = self._keys.setdefault(stem, source)
+        if other != source:
+            cause = "this image would share its labels with {}".format(other)
+            raise UsageError(cause, place(source), "rename one of them")
+        target = self._path(_IMAGES, *key.split("/"))
+        self._do(lambda folder: os.makedirs(folder, exist_ok=True), os.path.dirname(target))
+        return target
+
+    def _finish(self, key: str, objects: Iterable[Box]) -> None:
+        """Notes where some Darknet would look for other labels, and writes them."""
+        written = self._named(_IMAGES, key)
+        if candidates(written) != [os.path.splitext(written)[0] + ".txt"]:
+            cause = "Darknet may look for the labels elsewhere: the path holds images, JPEGImages or raw"
+            self.notices.append(Notice(cause, place(written), "rename that, or take another --prefix"))
+        self.labels(key, objects)
+
     def _check(self) -> None:
         parent = os.path.dirname(self.out) or os.curdir
         if self.name in ("", os.curdir, os.pardir):
@@ -147,11 +162,7 @@ class SetWriter:
         return os.path.join(self._folder, *parts)
 
     def _write(self, path: str, text: str) -> None:
-        def write(path: str) -> None:
-            with open(path, "xb") as stream:
-                stream.write(text.encode("utf-8", "surrogateescape"))
-
-        self._do(write, path)
+        self._do(lambda path: _create(path, text.encode("utf-8", "surrogateescape")), path)
 
     def _do(
         self, action: Callable[[str], Any], path: str, hint: str = "check the folder and the space on the disk"
@@ -168,6 +179,11 @@ class SetWriter:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             shutil.rmtree(self._folder)
+
+
+def _create(path: str, content: bytes) -> None:
+    with open(path, "xb") as stream:
+        stream.write(content)
 
 
 def relative_box(left: float, top: float, right: float, bottom: float, width: float, height: float) -> List[float]:

@@ -1,0 +1,108 @@
+"""The scenes that the project's own detector is trained on."""
+
+import hashlib
+import sys
+
+import numpy as np
+import pytest
+
+import need
+import tool
+from darkprune.data.data_file import DataFile
+from darkprune.data.data_set import read_detection
+from darkprune.data.problems import Problems
+from darkprune.detect.image_file import read_image
+
+need.opencv()
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 8), reason="the programs are for a workstation")
+
+
+# of the first scenes of the list test, seed 1
+LABELS = "4941322c93d4e79a77fb0d3078aefb1a4c2404bd10a342c63d965368092cf75c"
+MEANS = [109.67, 128.2, 148.54, 101.91, 153.36, 132.55]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return tool.load("draw_scenes")
+
+
+@pytest.fixture(scope="module")
+def folder(scenes, tmp_path_factory):
+    """A small data set of scenes."""
+    out = tmp_path_factory.mktemp("drawn") / "scenes"
+    assert scenes.main([str(out), "--train", "12", "--valid", "0", "--test", "8", "--seed", "1"]) == 0
+    return out
+
+
+def test_a_scene_depends_on_seed_list_and_number_alone(scenes):
+    pixels, objects = scenes.scene(1, "train", 5, 96)
+    again, same = scenes.scene(1, "train", 5, 96)
+    assert pixels.tobytes() == again.tobytes() and objects == same
+    for other in ((2, "train", 5), (1, "test", 5), (1, "train", 6)):
+        assert scenes.scene(*(other + (96,)))[1] != objects
+
+
+def test_the_scenes_behind_the_published_weights(scenes):
+    """Labels to six decimals, as files hold them; pixels on the whole, since versions of OpenCV round differently."""
+    text, means = "", []
+    for number in range(6):
+        pixels, objects = scenes.scene(1, "test", number)
+        text += "".join("{} {:.6f} {:.6f} {:.6f} {:.6f}\n".format(*item) for item in objects)
+        means.append(float(pixels.mean()))
+    assert hashlib.sha256(text.encode("ascii")).hexdigest() == LABELS
+    np.testing.assert_allclose(means, MEANS, atol=0.1)
+
+
+def test_a_box_is_where_its_object_is(scenes):
+    """A shape's mask reaches the edges of its box to a pixel, and no farther."""
+    for number in range(40):
+        random = scenes.Random(9, number)
+        name, outline = scenes.SHAPES[number % len(scenes.SHAPES)]
+        matrix = scenes._matrix(random, 100, 180, 0.3)
+        matrix[:, 2] = 50
+        shape = scenes.Shape(outline(random), matrix, 100)
+        rows, columns = np.nonzero(shape.mask > 0)
+        top, left = shape.at[0].start, shape.at[1].start
+        edges = [columns.min() + left, rows.min() + top, columns.max() + left + 1, rows.max() + top + 1]
+        np.testing.assert_allclose(edges, [shape.left, shape.top, shape.right, shape.bottom], atol=1.3, err_msg=name)
+
+
+def test_a_drawn_data_set_is_read_without_problems(folder):
+    problems = Problems()
+    for split, count in (("train", 12), ("test", 8)):
+        found = read_detection(DataFile.read(str(folder / "scenes.data")), split, problems)
+        assert len(found.images) == count and len(found.names) == 8
+        assert read_image(found.images[0]).shape == (200, 200, 3)
+        boxes = np.concatenate([truth.boxes for truth in found.truths])
+        assert (boxes[:, 2:].min() > 0.03) and len(boxes) > 2 * count
+    assert not problems.settle(False)
+
+
+def test_objects_come_in_all_classes_and_three_scales(scenes):
+    found = [item for number in range(60) for item in scenes.scene(3, "train", number, 64)[1]]
+    assert {item[0] for item in found} == set(range(8))
+    sides = np.array([max(item[3:]) for item in found])
+    for low, high in ((0, 0.13), (0.13, 0.26), (0.26, 1)):
+        assert np.mean((sides >= low) & (sides < high)) > 0.15
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        (["--size", "8"], "error: 32 to 2048 pixels, at least one image, and a seed from 0 to 4294967295\n"
+         "hint: see --help\n"),
+        (["--train", "0", "--valid", "0", "--test", "0"], "error: 32 to 2048 pixels, at least one image, and a seed "
+         "from 0 to 4294967295\nhint: see --help\n"),
+    ],
+)
+def test_what_cannot_be_drawn(scenes, options, text, tmp_path, capsys):
+    assert scenes.main([str(tmp_path / "s")] + options) == 2
+    assert capsys.readouterr().err == text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_stands_is_kept(scenes, folder, capsys):
+    assert scenes.main([str(folder), "--train", "1"]) == 2
+    assert capsys.readouterr().err == "{}: error: this folder exists\nhint: --overwrite replaces it\n".format(folder)
+    assert len(list((folder / "obj").glob("*.jpg"))) == 20
