@@ -1,0 +1,1 @@
+"""The loop: train, sparsify, (prune, recalibrate, fine-tune) x k, report; from one small config file."""

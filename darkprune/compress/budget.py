@@ -1,0 +1,92 @@
+"""How many channels go: the share that meets a budget, found by bisection."""
+
+from typing import Any, Callable, Dict, Optional
+
+from darkprune.compress.config import Config
+from darkprune.compress.keys import Amount
+from darkprune.errors import UsageError
+from darkprune.evaluate.cost import cost
+from darkprune.graph.net import Net
+from darkprune.prune.pipeline import Pruned, prune
+
+GRID = 200  # shares are multiples of 1 / GRID
+MOST = 0.99  # no larger share is tried
+COSTS = {"parameters": "parameters", "bflops": "bflops", "bytes": "weights_bytes"}  # key -> field of Cost
+
+Prune = Callable[[float], Pruned]
+
+
+def options_of(config: Config, number: int) -> Dict[str, Any]:
+    """What `prune` is given in that round, but for the share. Blocks go in the first round, and what is trained again
+    may be pruned as far as is asked for."""
+    section = config["prune"]
+    options = {key: section[key] for key in ("scope", "group", "score", "min_keep", "round", "absorb")}
+    options["blocks"] = section["blocks"] if number == 1 else 0
+    options["force"] = config.get("finetune") is not None
+    return options
+
+
+def share_of(
+    config: Config, number: int, net: Net, first: Net, accurate: Callable[[Net], float], baseline: float
+) -> Optional[float]:
+    """The share of the removable filters that goes in that round; None where only blocks go.
+
+    Over k rounds a share R is reached by k equal ones, 1 - (1 - R)^(1/k), and a budget by k equal ratios. `max_drop`
+    takes in each round the largest share whose accuracy, with new statistics and before it is trained again, is at
+    most that much below the baseline.
+
+    Args:
+        number: the round, from 1. net: what is to be pruned. first: the first stage's net, of which shares are taken.
+        accurate: the accuracy of a pruned net, in 0..1. baseline: the first stage's.
+
+    Raises UsageError where pruning cannot reach the budget.
+    """
+    section, rounds = config["prune"], config["prune"]["steps"]
+    if section["channels"] is not None:
+        return float("{:.6f}".format(1.0 - (1.0 - section["channels"]) ** (1.0 / rounds)))
+    options = options_of(config, number)
+
+    def pruned(share: float) -> Net:
+        return prune(net, channels=share, **options).net
+
+    if section["max_drop"] is not None:
+        least = baseline - section["max_drop"] / 100.0
+        return last(lambda share: accurate(pruned(share)) >= least)
+    for key, field in COSTS.items():
+        if section[key] is not None:
+            whole = getattr(cost(first), field)
+            goal = target(section[key], whole, number, rounds)
+            found = last(lambda share: getattr(cost(pruned(share)), field) > goal)
+            share = 0.0 if found is None else found + 1.0 / GRID
+            if share > MOST:
+                _refuse(config, key, getattr(cost(pruned(MOST)), field))
+            return share
+    return None
+
+
+def target(amount: Amount, whole: float, number: int, rounds: int) -> float:
+    """The budget of a round: the last one's is the whole budget."""
+    ratio = amount.number if amount.share else amount.number / whole
+    return float(whole * min(1.0, ratio) ** (number / float(rounds)))
+
+
+def last(holds: Callable[[float], bool]) -> Optional[float]:
+    """The largest share on the grid, from 0 to MOST, up to which `holds`, by bisection; None where it never does.
+
+    Where it does not hold up to one share and not from there on, one of the shares at which it changes is found.
+    """
+    low, high = -1, int(MOST * GRID) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if holds(middle / float(GRID)):
+            low = middle
+        else:
+            high = middle
+    return None if low < 0 else low / float(GRID)
+
+
+def _refuse(config: Config, key: str, least: float) -> None:
+    cause = "pruning comes down to {} {}, not to {}".format(
+        least, key, config["prune"].lines[key][1].partition("=")[2].strip()
+    )
+    raise UsageError(cause, config["prune"].place(key), "ask for less, remove blocks too, or lower min_keep")
