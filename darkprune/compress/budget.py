@@ -51,17 +51,26 @@ def share_of(
 
     if section["max_drop"] is not None:
         least = baseline - section["max_drop"] / 100.0
-        return last(lambda share: accurate(pruned(share)) >= least)
-    for key, field in COSTS.items():
+        return last(lambda share: accurate(pruned(share)) >= least) or 0.0
+    for key in COSTS:
         if section[key] is not None:
-            whole = getattr(cost(first), field)
-            goal = target(section[key], whole, number, rounds)
-            found = last(lambda share: getattr(cost(pruned(share)), field) > goal)
-            share = 0.0 if found is None else found + 1.0 / GRID
-            if share > MOST:
-                _refuse(config, key, getattr(cost(pruned(MOST)), field))
-            return share
+            return _cheapest(config, key, target(section[key], _cost(first, key), number, rounds), pruned)
     return None
+
+
+def _cheapest(config: Config, key: str, goal: float, pruned: Callable[[float], Net]) -> float:
+    """The smallest share that meets a budget."""
+    above = last(lambda share: _cost(pruned(share), key) > goal)
+    share = 0.0 if above is None else above + 1.0 / GRID
+    if share > MOST:
+        said = config["prune"].lines[key][1].partition("=")[2].strip()
+        cause = "pruning comes down to {:g} {}, not to {}".format(_cost(pruned(MOST), key), key, said)
+        raise UsageError(cause, config["prune"].place(key), "ask for less, remove blocks too, or lower min_keep")
+    return share
+
+
+def _cost(net: Net, key: str) -> float:
+    return float(getattr(cost(net), COSTS[key]))
 
 
 def target(amount: Amount, whole: float, number: int, rounds: int) -> float:
@@ -83,10 +92,3 @@ def last(holds: Callable[[float], bool]) -> Optional[float]:
         else:
             high = middle
     return None if low < 0 else low / float(GRID)
-
-
-def _refuse(config: Config, key: str, least: float) -> None:
-    cause = "pruning comes down to {} {}, not to {}".format(
-        least, key, config["prune"].lines[key][1].partition("=")[2].strip()
-    )
-    raise UsageError(cause, config["prune"].place(key), "ask for less, remove blocks too, or lower min_keep")

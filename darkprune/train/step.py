@@ -24,7 +24,7 @@ class Stepper:
         bfloat16: computes convolutions with 8 bits of precision; weights and losses stay float32.
         teacher: a NetModule in eval mode of the same input size, whose heads `distillation` is given too.
         distillation: called with the raw heads of both, the targets and the input's size; its `total` is added.
-        reduce: called with the module between the gradients and the optimizer's step; of several processes.
+        group: the processes that train together (darkprune.train.distributed), where there are several.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Stepper:
         teacher: Optional[NetModule] = None,
         distillation: Any = None,
         sparsity: Any = None,
-        reduce: Any = None,
+        group: Any = None,
     ) -> None:
         self.device = torch.device(device)
         self.module, self.losses, self.settings, self.bfloat16 = module.to(self.device).train(), losses, settings, bfloat16
-        self.teacher, self.distillation, self.sparsity, self.reduce = teacher, distillation, sparsity, reduce
+        self.teacher, self.distillation, self.sparsity, self.group = teacher, distillation, sparsity, group
         if teacher is not None:
             _channels_last(teacher.to(self.device).eval().requires_grad_(False))
         _channels_last(self.module)
@@ -68,6 +68,8 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         found: Dict[str, float] = {}
         for part in parts:
+            if self.group is not None:
+                self.group.begin_part(self.module)
             loss, seen = self._loss(part)
             if not math.isfinite(seen["loss"]):
                 hint = "train with a smaller learning_rate, or a longer burn_in; the last checkpoint is still good"
@@ -75,8 +77,8 @@ class Stepper:
             (loss / self.settings.batch).backward()
             for key, value in seen.items():
                 found[key] = found.get(key, 0.0) + value / self.settings.batch
-        if self.reduce is not None:
-            self.reduce(self.module, found)
+        if self.group is not None:
+            self.group.reduce(self.module, found)
         if self.sparsity is not None:
             self.sparsity.add_gradient()
         set_rate(self.optimizer, rate)

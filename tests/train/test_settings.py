@@ -1,11 +1,11 @@
 import pytest
-from small_nets import conv, section
 
 from darkprune.darknet import cfg as cfg_text
 from darkprune.errors import CfgError, UsageError
 from darkprune.graph.build import build
 from darkprune.train.schedule import input_size, learning_rate
 from darkprune.train.settings import Settings
+from small_nets import conv, section
 
 
 def net(head="", **options):

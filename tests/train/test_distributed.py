@@ -1,0 +1,111 @@
+"""Several processes against one with the same batches: losses, weights and running statistics; and what they say."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import need
+import small_nets
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("processes are forked as Linux does it", allow_module_level=True)
+
+SCRIPT = Path(__file__).resolve().parent / "one_of_several.py"
+NET = small_nets.cfg(
+    small_nets.conv(6),
+    small_nets.conv(6, stride=2),
+    small_nets.conv(6),
+    small_nets.shortcut(-2),
+    small_nets.conv(4, size=1, activation="linear", bn=None),
+)
+
+
+class Processes:
+    """Runs trainings; see one_of_several.py."""
+
+    def __init__(self, folder):
+        self.folder, self.pair = folder, small_nets.write(folder, NET, dead=0.0)
+        env = dict(os.environ, PYTHONPATH=str(need.ROOT), OMP_NUM_THREADS="1")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, str(SCRIPT)], env=env, **pipes)
+        self.trained = {}
+
+    def run(self, subdivisions, world, fail=""):
+        """The exit status of each process, and what it said."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        job = {"cfg": self.pair[0], "weights": self.pair[1], "out": self.out(subdivisions, world), "port": port}
+        job.update(subdivisions=subdivisions, world=world, fail=fail)
+        self.process.stdin.write(json.dumps(job).encode("ascii") + b"\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline().decode("ascii"))
+        return answer["codes"], answer["said"]
+
+    def out(self, subdivisions, world):
+        return str(self.folder / "{}-{}-".format(subdivisions, world))
+
+    def train(self, subdivisions, world):
+        """By process: name -> array, the losses among them."""
+        if (subdivisions, world) not in self.trained:
+            codes, said = self.run(subdivisions, world)
+            assert codes == [0] * world, said
+            found = []
+            for rank in range(world):
+                with np.load("{}{}.npz".format(self.out(subdivisions, world), rank)) as file:
+                    found.append({name: file[name] for name in file.files})
+            self.trained[subdivisions, world] = found
+        return self.trained[subdivisions, world]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    need.torch()
+    running = Processes(tmp_path_factory.mktemp("several"))
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("subdivisions", [2, 4])
+def test_two_processes_learn_what_one_does(processes, subdivisions):
+    (one,) = processes.train(subdivisions, 1)
+    first, second = processes.train(subdivisions, 2)
+    assert one["losses"].shape == (50,) and one["losses"][-1] < 0.9 * one["losses"][0]
+    assert np.abs(first["losses"] / one["losses"] - 1).max() < 1e-4
+    for name, values in one.items():
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+        np.testing.assert_allclose(first[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_other_parts_learn_something_else(processes):
+    """So that the test above can fail: batch norm does see which images a part has."""
+    (two,), (four,) = processes.train(2, 1), processes.train(4, 1)
+    assert np.abs(two["losses"] / four["losses"] - 1).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "fail, text",
+    [
+        ("raises", "error: this process cannot go on\nhint: none\n"),
+        (
+            "differs",
+            "error: process 1 has another set of options than process 0\n"
+            "hint: give all processes the same files and options, in a folder all can read\n",
+        ),
+    ],
+)
+def test_one_process_tells_of_an_error(processes, fail, text):
+    codes, said = processes.run(2, 2, fail)
+    assert codes == [2, 2], said
+    assert "".join(said) == text
