@@ -113,7 +113,7 @@ class Augmentation(_Augmentation):
         """Images as they are: stretched to the input, or, for classifiers, their middle."""
         return cls(0.0, 1.0, 0.0, False, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
 
-    def margins(self, rng: np.random.Generator) -> Margins:
+    def margins(self, rng: "np.random.Generator") -> Margins:
         """How an image of a detector is cut."""
         left, top, right, bottom = rng.uniform(-self.jitter, self.jitter, 4)
         least, most = min(self.resize, 1 / self.resize), max(1.0, self.resize)
@@ -123,11 +123,11 @@ class Augmentation(_Augmentation):
             left = top = right = bottom = 0.0
         return Margins(left, top, right, bottom, bool(rng.random() < self.flip))
 
-    def colour(self, rng: np.random.Generator) -> Colour:
+    def colour(self, rng: "np.random.Generator") -> Colour:
         """How an image's colours change."""
         return Colour(rng.uniform(-self.hue, self.hue), _factor(rng, self.saturation), _factor(rng, self.exposure))
 
-    def crop(self, rng: np.random.Generator, width: int, height: int, size: int) -> Crop:
+    def crop(self, rng: "np.random.Generator", width: int, height: int, size: int) -> Crop:
         """What a classifier sees of an image of width x height pixels: `size` x `size` pixels of it."""
         aspect = _factor(rng, self.aspect)
         scale = rng.uniform(self.min_crop, self.max_crop) * size / min(height, width * aspect)
@@ -151,7 +151,7 @@ def letterbox(margins: Margins, proportion: float) -> Margins:
     return Margins(left - more, top, right - more, bottom, flip)
 
 
-def _factor(rng: np.random.Generator, most: float) -> float:
+def _factor(rng: "np.random.Generator", most: float) -> float:
     """Darknet's rand_scale."""
     factor = float(rng.uniform(min(1, most), max(1, most)))
     return factor if rng.random() < 0.5 else 1 / factor
@@ -200,7 +200,7 @@ class _Keys:
 
 _UNUSED = (
     ("detector", ("angle", "aspect", "cutmix"), "Darknet varies no detector by it"),
-    ("any", ("mixup", "blur", "gaussian_noise", "contrastive", "track"), "not built in; the others are used"),
+    ("any", ("mixup", "blur", "gaussian_noise", "contrastive", "track"), "it is not built in"),
     ("classifier", ("mosaic", "cutmix", "letter_box"), "images of several classes are not built in"),
 )
 

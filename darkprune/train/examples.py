@@ -26,6 +26,7 @@ Batch = NamedTuple(
     ],
 )
 
+_Size = Tuple[int, int]  # width and height
 Spot = NamedTuple("Spot", [("step", int), ("position", int), ("width", int), ("height", int)])
 
 
@@ -86,7 +87,7 @@ class Examples:
         placement = pixels.stretched(self._margins(rng, picture, size), *size)
         return pixels.truth_of([self._draw(rng, picture, placement, Region(0, 0, *size), drawn)], *size)
 
-    def _mosaic(self, rng: np.random.Generator, numbers: List[int], size: Tuple[int, int], drawn: np.ndarray) -> Truth:
+    def _mosaic(self, rng: "np.random.Generator", numbers: List[int], size: _Size, drawn: np.ndarray) -> Truth:
         middle = (int(size[0] * rng.uniform(NEAREST, FARTHEST)), int(size[1] * rng.uniform(NEAREST, FARTHEST)))
         found = []
         for corner, number in enumerate(numbers):
@@ -102,7 +103,7 @@ class Examples:
         return pixels.truth_of(found, *size)
 
     def _draw(
-        self, rng: np.random.Generator, picture: Picture, placement: Placement, region: Region, drawn: np.ndarray
+        self, rng: "np.random.Generator", picture: Picture, placement: Placement, region: Region, drawn: np.ndarray
     ) -> Objects:
         seen = pixels.recolour(pixels.draw(picture, placement, region), self._augmentation.colour(rng))
         drawn[region.top : region.bottom, region.left : region.right] = seen
@@ -112,7 +113,7 @@ class Examples:
         image, mean = self._images[number]
         return Picture(image, mean, self._truths[number])
 
-    def _margins(self, rng: np.random.Generator, picture: Picture, size: Tuple[int, int]) -> Margins:
+    def _margins(self, rng: "np.random.Generator", picture: Picture, size: _Size) -> Margins:
         margins = self._augmentation.margins(rng)
         rows, columns = picture.pixels.shape[:2]
         return letterbox(margins, columns * size[1] / (rows * size[0])) if self._augmentation.letter_box else margins
@@ -125,9 +126,7 @@ def _outwards(margins: Margins, right: bool, bottom: bool) -> Margins:
     return Margins(left, top, across - left, down - top, margins.flip)
 
 
-def _meeting(
-    placement: Placement, size: Tuple[int, int], middle: Tuple[int, int], right: bool, bottom: bool
-) -> Placement:
+def _meeting(placement: Placement, size: _Size, middle: _Size, right: bool, bottom: bool) -> Placement:
     """The placement moved so that the image, or what is left of it, begins or ends in the middle of the mosaic."""
     if right:
         left = placement.left + middle[0] - max(0.0, placement.left)

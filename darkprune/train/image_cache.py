@@ -67,6 +67,10 @@ class ImageCache:
             self._there[number] = 1  # last: another process reads only what is whole
         return kept, tuple(self._means[number].tolist())
 
+    def decoded(self) -> int:
+        """How many images are kept by now."""
+        return int(self._there.sum())
+
     def _mean(self, pixels: np.ndarray) -> Tuple[float, ...]:
         return tuple(cv2.mean(pixels)[: self.channels])
 

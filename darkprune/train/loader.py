@@ -11,7 +11,7 @@ from darkprune.data.data_set import ClassificationSet, DetectionSet
 from darkprune.detect.preprocess import require_image_input
 from darkprune.errors import UsageError
 from darkprune.graph.net import Net
-from darkprune.train.augment import Augmentation
+from darkprune.train.augment import Augmentation, unused
 from darkprune.train.examples import Batch, Examples, Spot
 from darkprune.train.image_cache import ImageCache
 from darkprune.train.workers import Workers
@@ -36,7 +36,7 @@ class Loader:
         sizes: the width and height of the images of a step.
         cache: bytes of decoded images to keep, over all workers.
 
-    `images` is the number of images of an epoch.
+    `images` is the number of images of an epoch, `notices` tells of keys in the cfg that have no effect.
 
     Raises UsageError for an empty data set, a net that takes no images, or a batch that cannot be cut like that.
     """
@@ -63,11 +63,14 @@ class Loader:
             raise UsageError(cause, hint="batch is a multiple of subdivisions, and of the processes that share it")
         shape = net.input.shape
         workers = min(MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
+        if workers < 0:
+            raise UsageError("{} workers".format(workers), hint="give 0 or more")
         self.images = len(data_set.images)
-        images = ImageCache(data_set.images, shape.c, (shape.w, shape.h), cache)
+        self.notices = unused(net, isinstance(data_set, DetectionSet))
+        self.cache = ImageCache(data_set.images, shape.c, (shape.w, shape.h), cache)
         self._batch, self._parts, self._rank, self._world = batch, parts, rank, world
         self._sizes = sizes
-        self._workers = Workers(Examples(images, data_set, augmentation, batch, seed), workers)
+        self._workers = Workers(Examples(self.cache, data_set, augmentation, batch, seed), workers)
 
     def steps(self, start: int, stop: int) -> Iterator[List[Batch]]:
         """For each step from `start` to `stop`: its parts, as this process sees them.

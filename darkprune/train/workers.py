@@ -56,7 +56,7 @@ class Workers:
             self._loader = None
             if "DataLoader worker" not in str(error):
                 raise
-            hint = "it may have run out of memory: take fewer workers, or --workers 0"
+            hint = "it may have run out of memory, or of shared memory (/dev/shm): take fewer workers, or none"
             raise TrainingError("a process that prepares images ended: {}".format(error), hint=hint) from error
 
 
