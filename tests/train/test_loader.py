@@ -211,18 +211,21 @@ def test_unreadable_images_are_named(rectangles, tmp_path, workers):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     data_set = DetectionSet([str(bad)], rectangles.truths[:1], rectangles.names)
+    made = loader(data_set, workers=workers)
     with pytest.raises(UsageError) as caught:
-        next(loader(data_set, workers=workers).steps(0, 1))
+        next(made.steps(0, 1))
+    made.close()
     assert str(caught.value) == "{}: error: cannot read the image\nhint: give a JPEG, PNG or BMP file".format(bad)
 
 
 def test_a_killed_worker_is_told(rectangles):
     before = signal.getsignal(signal.SIGCHLD)
+    others = multiprocessing.active_children()
     made = loader(rectangles, workers=1)
     steps = made.steps(0, 10000)
     next(steps)
     assert signal.getsignal(signal.SIGCHLD) == before  # nothing is raised in the middle of a step
-    (worker,) = multiprocessing.active_children()
+    (worker,) = [child for child in multiprocessing.active_children() if child not in others]
     os.kill(worker.pid, signal.SIGKILL)
     time.sleep(0.1)
     with pytest.raises(TrainingError) as caught:
