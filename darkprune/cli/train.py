@@ -129,4 +129,5 @@ def _require_torch() -> None:
     try:
         import cv2  # noqa: F401
     except ImportError as error:
-        raise MissingDependency("training needs OpenCV: {}".format(error), hint="pip install darkprune[train]") from error
+        cause = "training needs OpenCV: {}".format(error)
+        raise MissingDependency(cause, hint="pip install darkprune[train]") from error

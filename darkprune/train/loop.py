@@ -35,6 +35,7 @@ class Run:
         stepper: holds the module; its settings are the training's.
         net: the net as it was given: header, cfg, input size.
         loader: gives each step's parts (darkprune.train.loader.Loader).
+        images: of an epoch.
         prefix: of the files: PREFIX_last.weights, PREFIX_best.weights, PREFIX_final.weights, PREFIX_last.npz.
         seed: of all that is left to chance.
         evaluate: a Net -> {"map": ...} or {"top1": ...}, and what else is to be logged; None: never.
@@ -47,6 +48,7 @@ class Run:
         stepper: Stepper,
         net: Net,
         loader: Any,
+        images: int,
         prefix: str,
         seed: int = 0,
         evaluate: Optional[Callable[[Net], Dict[str, float]]] = None,
@@ -55,7 +57,8 @@ class Run:
         about: Optional[Dict[str, Any]] = None,
         writes: bool = True,
     ) -> None:
-        self.stepper, self.net, self.loader, self.prefix, self.seed = stepper, net, loader, prefix, seed
+        self.stepper, self.net, self.loader, self.images = stepper, net, loader, images
+        self.prefix, self.seed = prefix, seed
         self.settings = stepper.settings
         self.evaluate, self.every, self.save_every = evaluate, every, save_every
         self.about, self.writes = about or {}, writes
@@ -98,7 +101,7 @@ class Run:
         """Whether an epoch that is to be evaluated, or the last step, has just ended."""
         if self.evaluate is None:
             return False
-        per_round = self.loader.images * self.every
+        per_round = self.images * self.every
         seen = self.done * self.settings.batch
         return seen // per_round > (seen - self.settings.batch) // per_round or self.done == self.settings.max_batches
 

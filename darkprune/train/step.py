@@ -40,7 +40,8 @@ class Stepper:
         group: Any = None,
     ) -> None:
         self.device = torch.device(device)
-        self.module, self.losses, self.settings, self.bfloat16 = module.to(self.device).train(), losses, settings, bfloat16
+        self.module = module.to(self.device).train()
+        self.losses, self.settings, self.bfloat16 = losses, settings, bfloat16
         self.teacher, self.distillation, self.sparsity, self.group = teacher, distillation, sparsity, group
         if teacher is not None:
             _channels_last(teacher.to(self.device).eval().requires_grad_(False))

@@ -102,7 +102,8 @@ def make_run(
     }
     told.update(about or {})
     evaluate = None if valid is None else evaluation(valid, options.device)
-    return Run(stepper, net, loader, prefix, options.seed, evaluate, options.every, options.save_every, told)
+    images = len(train.images)
+    return Run(stepper, net, loader, images, prefix, options.seed, evaluate, options.every, options.save_every, told)
 
 
 def evaluation(valid: Any, device: str = "cpu") -> Callable[[Net], Dict[str, float]]:
@@ -123,7 +124,9 @@ def evaluation(valid: Any, device: str = "cpu") -> Callable[[Net], Dict[str, flo
 def _digest(examples: Any) -> str:
     """Tells two lists of images with labels apart."""
     found = hashlib.sha256()
-    labels = examples.classes if isinstance(examples, ClassificationSet) else [t.boxes.tolist() for t in examples.truths]
-    for label in labels:
-        found.update(repr(label).encode("ascii"))
+    if isinstance(examples, ClassificationSet):
+        found.update(repr(examples.classes).encode("ascii"))
+    else:
+        for truth in examples.truths:
+            found.update(repr([truth.classes.tolist(), truth.boxes.tolist()]).encode("ascii"))
     return "{} images, {}".format(len(examples.images), found.hexdigest()[:16])
