@@ -18,6 +18,7 @@ from darkprune.errors import MissingDependency, UsageError, place
 from darkprune.graph.build import load
 from darkprune.graph.write import cfg_bytes
 
+OBJECTNESS = 0.01  # what a head is to give everywhere before it has learnt anything: most cells see no object
 # Settings of [net] that have an option of their own.
 OVERRIDES = (
     ("batch", int, "images of a step"),
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name, _, _ in OVERRIDES}
     settings = Settings.of(net, len(train.images), arguments.epochs, **given)
     if arguments.weights is None:
-        net = start(net, arguments.seed)
+        net = start(net, arguments.seed, OBJECTNESS)
     prefix = _prefix(arguments, data)
     options = Options(
         arguments.seed,
