@@ -8,16 +8,18 @@ NAME_last.npz, from which --resume goes on after an interruption, to the same re
 import argparse
 import os
 from collections import OrderedDict
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from darkprune.cli.common import add_common, notice_texts, print_json, warn, write
 from darkprune.darknet.pair import write_file
 from darkprune.data.data_file import DataFile
 from darkprune.data.problems import Problems
-from darkprune.errors import MissingDependency, UsageError, place
+from darkprune.errors import DarkpruneError, MissingDependency, UsageError, place
 from darkprune.graph.build import load
+from darkprune.graph.net import Net
 from darkprune.graph.write import cfg_bytes
 
+WRITTEN = ("_last.npz", "_last.weights", "_best.weights", "_final.weights")
 OBJECTNESS = 0.01  # what a head is to give everywhere before it has learnt anything: most cells see no object
 # Settings of [net] that have an option of their own.
 OVERRIDES = (
@@ -46,6 +48,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, kind, words in OVERRIDES:
         flag = "--" + name
         parser.add_argument(flag, metavar="X", type=kind, help=words + " (default: the cfg's)")
+    parser.add_argument(
+        "--partial",
+        metavar="CFG",
+        nargs="?",
+        const="",
+        help="WEIGHTS are those of another net, CFG's, "
+        "or of this one's first layers, or of other classes: take what fits",
+    )
+    parser.add_argument("--reinit", action="store_true", help="start from random weights in spite of WEIGHTS")
+    _add_sparsity(parser)
+    parser.add_argument(
+        "--teacher", metavar=("CFG", "WEIGHTS"), nargs=2, help="distil: learn from this pair's outputs too"
+    )
+    parser.add_argument(
+        "--box-gradient",
+        choices=("darknet", "loss"),
+        default="darknet",
+        help="of iou_loss in [yolo]: AlexeyAB's deltas, or the true gradient (default: darknet)",
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all chance (default: 0)")
     parser.add_argument("--workers", metavar="N", type=int, help="processes that load images")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1... (default: a GPU where there is one)")
@@ -58,55 +79,169 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
 
 
+def _add_sparsity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sparsity", metavar="S", type=float, help="drive channel sets to zero with this strength")
+    parser.add_argument(
+        "--sparsity-method",
+        choices=("proximal", "subgradient"),
+        default="proximal",
+        help="soft threshold, which reaches exact zeros, or L1's slope (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sparsity-schedule",
+        metavar="KIND[:SINCE:RELAXED[:CHANNELS]]",
+        default="constant",
+        help="constant; global:0.5:0.1 falls to a tenth in the second half; local:0.5:0.1:0.6 relaxes all but the 60 "
+        "percent of the filters that pruning would remove (default: constant)",
+    )
+    parser.add_argument(
+        "--band",
+        metavar="B",
+        type=float,
+        help="stop when the accuracy has fallen by B (as in 0.03) below that of WEIGHTS",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     _require_torch()
-    from darkprune.train.initial import start
+    from darkprune.train.distributed import join
+
+    _check(arguments)
+    device = _device(arguments.device)
+    group = join(device)
+    if group is None:
+        return _train(arguments, device, None)
+    try:
+        return _train(arguments, device, group)
+    except DarkpruneError as error:
+        if group.speaks(error):
+            raise
+        return 2
+    finally:
+        group.leave()
+
+
+def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
+    from darkprune.train.logs import Log
+    from darkprune.train.reporter import Reporter
     from darkprune.train.settings import Settings
     from darkprune.train.training import Options, make_run, read_set
 
+    first = group is None or group.rank == 0
     data, problems = DataFile.read(arguments.data), Problems()
-    net = load(arguments.cfg, arguments.weights, arguments.dialect)
+    net, said = _start(arguments)
     train = read_set(data, "train", net, problems)
     valid = read_set(data, "valid", net, problems) if data.text("valid") else None
     notices = list(data.notices) + net.notices + problems.settle(arguments.ignore_problems)
-    warn(notices)
-    given = {name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name, _, _ in OVERRIDES}
-    settings = Settings.of(net, len(train.images), arguments.epochs, **given)
-    if arguments.weights is None:
-        net = start(net, arguments.seed, OBJECTNESS)
+    names = [name.replace("-", "_") for name, _, _ in OVERRIDES]
+    settings = Settings.of(net, len(train.images), arguments.epochs, **{n: getattr(arguments, n) for n in names})
     prefix = _prefix(arguments, data)
     options = Options(
-        arguments.seed,
-        arguments.workers,
-        _device(arguments.device),
-        arguments.bfloat16,
-        arguments.every,
-        arguments.save_every,
+        arguments.seed, arguments.workers, device, arguments.bfloat16, arguments.every, arguments.save_every
     )
-    training = make_run(net, settings, train, valid, prefix, options)
+    teacher, distillation = _teacher(arguments, net)
+    training = make_run(
+        net,
+        settings,
+        train,
+        valid,
+        prefix,
+        options,
+        teacher=teacher,
+        distillation=distillation,
+        sparsity=_sparsity(arguments),
+        box_gradient=arguments.box_gradient,
+        group=group,
+        about={"sparsity": [arguments.sparsity, arguments.sparsity_method, arguments.sparsity_schedule]},
+    )
+    training.band = arguments.band
     if arguments.resume:
         training.restore()
-    elif not arguments.overwrite and os.path.exists(training.path):
-        hint = "go on from it by --resume, or replace it by --overwrite"
-        raise UsageError("an earlier training stands there", place(training.path), hint)
-    write_file(prefix + ".cfg", cfg_bytes(net), [arguments.cfg], overwrite=True)
+    if not first:
+        training.train()
+        return 0
+    inputs = _inputs(arguments, data, train, valid)
+    if not arguments.resume:
+        _require_free(prefix, arguments.overwrite)
+    write_file(prefix + ".cfg", cfg_bytes(net), inputs, overwrite=True)
+    warn(notices)
     last: Dict[str, Any] = {}
-
-    def report(progress: Any) -> None:
-        last.update(progress.values)
-        if not arguments.json and (progress.step % 10 == 0 or "map" in progress.values):
-            write(_line(progress, settings.max_batches))
-
-    training.train(report)
+    with Log(prefix, training.done if arguments.resume else None, arguments.overwrite, inputs) as log:
+        reporter = Reporter(log, training, None if arguments.json else write)
+        if not arguments.json:
+            write("".join(line + "\n" for line in said))
+        training.train(reporter)
+        last = reporter.last
+        warn(log.notices)
     if arguments.json:
-        print_json(OrderedDict(last, steps=training.done, warnings=notice_texts(notices)))
+        print_json(OrderedDict(last, steps=training.done, stopped=training.stopped, warnings=notice_texts(notices)))
+    elif training.stopped:
+        write("stopped after step {}: {}\n".format(training.done, training.stopped))
     return 0
 
 
-def _line(progress: Any, steps: int) -> str:
-    values = " ".join("{} {:.4g}".format(key, value) for key, value in progress.values.items())
-    return "{}/{} rate {:.3g} {} ({:.2f} s)\n".format(progress.step, steps, progress.rate, values, progress.seconds)
+def _check(arguments: argparse.Namespace) -> None:
+    """Options that contradict each other, or are out of range. Raises UsageError."""
+    if arguments.weights is None and (arguments.partial is not None or arguments.reinit):
+        raise UsageError("--partial and --reinit need WEIGHTS", hint="leave them out to start from random weights")
+    if arguments.resume and arguments.overwrite:
+        raise UsageError("--resume goes on, --overwrite starts anew", hint="give one of them")
+    for name in ("every", "save_every"):
+        if getattr(arguments, name) < 1:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(
+                "{} {} is no number of epochs or steps".format(flag, getattr(arguments, name)), hint="use 1 or more"
+            )
+
+
+def _start(arguments: argparse.Namespace) -> Any:
+    """(the net that training starts from, lines that say where its values come from)"""
+    from darkprune.train import initial, partial
+
+    if arguments.partial is not None:
+        net = load(arguments.cfg, None, arguments.dialect)
+        source = partial.read_source(net, arguments.weights, arguments.partial or None)
+        made = partial.adopt(net, source, arguments.seed, OBJECTNESS)
+        return made.net, partial.describe(made.layers)
+    weights = None if arguments.reinit else arguments.weights
+    net = load(arguments.cfg, weights, arguments.dialect)
+    if weights is None:
+        return initial.start(net, arguments.seed, OBJECTNESS), ["random weights, seed {}".format(arguments.seed)]
+    return net, []
+
+
+def _sparsity(arguments: argparse.Namespace) -> Any:
+    """What makes the penalty of a net and its module; None where there is none."""
+    if not arguments.sparsity:
+        return None
+    from darkprune.train.sparsity import Sparsity, parse_schedule
+
+    schedule = parse_schedule(arguments.sparsity_schedule)
+    return lambda net, module: Sparsity(net, module, arguments.sparsity, arguments.sparsity_method, schedule)
+
+
+def _teacher(arguments: argparse.Namespace, net: Net) -> Any:
+    """(the teacher's net, the Distillation), or Nones."""
+    if arguments.teacher is None:
+        return None, None
+    from darkprune.train.distill import Distillation
+
+    teacher = load(arguments.teacher[0], arguments.teacher[1], arguments.dialect)
+    return teacher, Distillation(net, teacher)
+
+
+def _inputs(arguments: argparse.Namespace, data: DataFile, *sets: Any) -> List[str]:
+    """What must not be written over."""
+    given = [arguments.cfg, arguments.weights] + list(arguments.teacher or []) + data.files()
+    return [path for path in given if path] + [path for one in sets if one is not None for path in one.images]
+
+
+def _require_free(prefix: str, overwrite: bool) -> None:
+    for suffix in WRITTEN:
+        if not overwrite and os.path.exists(prefix + suffix):
+            hint = "go on from it by --resume, replace it by --overwrite, or give another -o"
+            raise UsageError("an earlier training stands there", place(prefix + suffix), hint)
 
 
 def _prefix(arguments: argparse.Namespace, data: DataFile) -> str:

@@ -4,7 +4,8 @@ import copy
 from typing import Any, Dict
 
 import torch
-from torch import nn
+
+from darkprune.backends.torch_module import NetModule
 
 
 class MovingAverage:
@@ -19,11 +20,11 @@ class MovingAverage:
         module: the average, in eval mode.
     """
 
-    def __init__(self, module: nn.Module, alpha: float) -> None:
+    def __init__(self, module: NetModule, alpha: float) -> None:
         self.alpha = alpha
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.module: NetModule = copy.deepcopy(module).eval().requires_grad_(False)
 
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, module: NetModule, step: int) -> None:
         """Takes in the module as it is after step `step`, counted from 1."""
         rise = 1 - 2.718281828459045 ** (-step * (1 - self.alpha) / 0.2)
         share = 1 - self.alpha * rise
@@ -36,7 +37,7 @@ class MovingAverage:
         return dict(_tensors(self.module))
 
 
-def _tensors(module: nn.Module) -> Any:
+def _tensors(module: NetModule) -> Any:
     for named in (module.named_parameters(), module.named_buffers()):
         for name, values in named:
             yield name, values.data

@@ -41,6 +41,10 @@ class Run:
         evaluate: a Net -> {"map": ...} or {"top1": ...}, and what else is to be logged; None: never.
         every: epochs between two evaluations. save_every: steps between two checkpoints.
         about: what tells this training from another one; a checkpoint that says otherwise is refused.
+        writes: whether this process writes and evaluates: the first of several.
+        band: training ends where an evaluation is this much below that of the net as it was given.
+
+    Attributes: done (steps), best (the best evaluation), stopped (why it ended early, or None).
     """
 
     def __init__(
@@ -56,13 +60,15 @@ class Run:
         save_every: int = 100,
         about: Optional[Dict[str, Any]] = None,
         writes: bool = True,
+        band: Optional[float] = None,
     ) -> None:
         self.stepper, self.net, self.loader, self.images = stepper, net, loader, images
         self.prefix, self.seed = prefix, seed
         self.settings = stepper.settings
         self.evaluate, self.every, self.save_every = evaluate, every, save_every
         self.about, self.writes = about or {}, writes
-        self.done, self.best = 0, -1.0
+        self.band, self.first = band, None  # type: Optional[float], Optional[float]
+        self.done, self.best, self.stopped = 0, -1.0, None  # type: int, float, Optional[str]
         alpha = self.settings.ema_alpha
         self.average = MovingAverage(stepper.module, alpha) if alpha else None
 
@@ -74,6 +80,8 @@ class Run:
     def train(self, report: Callable[[Progress], None] = lambda progress: None) -> Net:
         """All steps that are left; returns the net that was learnt, which PREFIX_final.weights holds."""
         settings, shape = self.settings, self.net.input.shape
+        if self.band is not None and self.evaluate is not None and self.first is None:
+            self.first = self._shared(next(iter(self.evaluate(self.net).values())) if self.writes else 0.0)
         batches = self.loader.steps(self.done, settings.max_batches)
         for step, parts in enumerate(batches, self.done):
             began = time.monotonic()
@@ -90,8 +98,10 @@ class Run:
             if self._due():
                 values = dict(values, **self._evaluated())
             report(Progress(self.done, rate, values, seconds))
-            if self.done % self.save_every == 0 or self.done == settings.max_batches:
+            if self.stopped or self.done % self.save_every == 0 or self.done == settings.max_batches:
                 self.keep()
+            if self.stopped:
+                break
         learnt = self.learnt()
         if self.writes:
             self._write("final", learnt)
@@ -106,15 +116,27 @@ class Run:
         return seen // per_round > (seen - self.settings.batch) // per_round or self.done == self.settings.max_batches
 
     def _evaluated(self) -> Dict[str, float]:
-        if not self.writes or self.evaluate is None:
-            return {}
-        net = self.learnt()
-        found = self.evaluate(net)
-        score = next(iter(found.values()))
-        if score > self.best:
-            self.best = score
-            self._write("best", net)
+        """What an evaluation finds, in the process that writes; all of them learn whether it ends the training."""
+        found: Dict[str, float] = {}
+        if self.writes and self.evaluate is not None:
+            net = self.learnt()
+            found = self.evaluate(net)
+            score = next(iter(found.values()))
+            if score > self.best:
+                self.best = score
+                self._write("best", net)
+        if self.band is not None and self.first is not None:
+            score = self._shared(next(iter(found.values()), 0.0))
+            if score < self.first - self.band:
+                self.stopped = "the accuracy fell from {:.4f} to {:.4f}, by more than {:g}".format(
+                    self.first, score, self.band
+                )
         return found
+
+    def _shared(self, value: float) -> float:
+        """The number that the first of all processes has."""
+        group = self.stepper.group
+        return value if group is None else float(group.exchange(value)[0])
 
     def learnt(self) -> Net:
         """The net as it is now, or its moving average, in the size it was given in."""
@@ -145,7 +167,7 @@ class Run:
             arrays.update(checkpoint.prefixed("average/", self.average.state()))
         for name, part in self._parts():
             arrays.update({name + key: np.asarray(value) for key, value in part.state().items()})
-        about = dict(self.about, step=self.done, best=self.best)
+        about = dict(self.about, step=self.done, best=self.best, first=self.first, stopped=self.stopped)
         checkpoint.write(self.path, checkpoint.Checkpoint(about, arrays))
 
     def restore(self) -> None:
@@ -164,7 +186,8 @@ class Run:
             checkpoint.load_into(self.average.state(), checkpoint.under("average/", state.arrays), self.path)
         for name, part in self._parts():
             part.restore(checkpoint.under(name, state.arrays))
-        self.done, self.best = state.about["step"], state.about["best"]
+        self.done, self.best, self.first = (state.about[key] for key in ("step", "best", "first"))
+        self.stopped = state.about["stopped"]
 
     def _parts(self) -> List[Any]:
         parts = [("sparsity/", self.stepper.sparsity), ("distillation/", self.stepper.distillation)]

@@ -48,6 +48,21 @@ Schedule = NamedTuple(
     ],
 )
 CONSTANT = Schedule("constant", 1.0, 1.0, 0.0)
+LOGGED = (0.3, 0.6, 0.8)  # shares of the filters whose predicted damage is logged
+
+
+def parse_schedule(text: str) -> Schedule:
+    """A schedule from `kind`, `kind:since:relaxed` or `local:since:relaxed:channels`. Raises UsageError."""
+    kind, *numbers = text.split(":")
+    try:
+        values = [float(number) for number in numbers]
+    except ValueError:
+        values = [-1.0]
+    wanted = {"constant": 0, "global": 2, "local": 3}.get(kind)
+    if wanted != len(values):
+        hint = "use constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
+        raise UsageError("{} is no schedule of the strength".format(text), hint=hint)
+    return Schedule(kind, *(values + [1.0, 1.0, 0.0][len(values) :])) if values else CONSTANT
 
 
 class Sparsity:
@@ -144,6 +159,15 @@ class Sparsity:
     def forecast(self, shares: Sequence[float] = SHARES) -> List[Dict[str, float]]:
         """What could be pruned now at which predicted damage: see `outlook.forecast`."""
         return forecast(to_net(self.module), shares)
+
+    def columns(self) -> Dict[str, float]:
+        """The columns of a log: shares of gammas, sets and filters at exactly 0, and what pruning a share of the
+        filters is predicted to damage now."""
+        found = self.report()
+        columns = {key: float(found[key]) for key in ("zero_gammas", "zero_sets", "zero_filters", "near_zero")}
+        for row in self.forecast(LOGGED):
+            columns["damage_{:g}".format(100 * row["channels"])] = row["damage"]
+        return columns
 
     def state(self) -> Dict[str, np.ndarray]:
         """What a checkpoint must hold beside the module."""

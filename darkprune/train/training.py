@@ -57,6 +57,8 @@ def make_run(
     teacher: Optional[Net] = None,
     distillation: Any = None,
     sparsity: Optional[Callable[[Net, NetModule], Any]] = None,
+    box_gradient: str = "darknet",
+    group: Any = None,
     about: Optional[Dict[str, Any]] = None,
 ) -> Run:
     """A training that is ready to start, or to `restore`.
@@ -68,6 +70,8 @@ def make_run(
         augmentation: None takes what the cfg says.
         teacher, distillation: of darkprune.train.distill.
         sparsity: makes the penalty (darkprune.train.sparsity) of the net and its module.
+        box_gradient: of iou_loss in [yolo] (darkprune.train.losses.yolo).
+        group: the processes that train together (darkprune.train.distributed); None is this one alone.
         about: what else tells this training from another one.
 
     Raises Unsupported for a net that cannot be trained.
@@ -80,18 +84,21 @@ def make_run(
     module = NetModule(net)
     stepper = Stepper(
         module,
-        losses_of(net),
+        losses_of(net, box_gradient),
         settings,
         options.device,
         options.bfloat16,
         teacher=NetModule(teacher) if teacher is not None else None,
         distillation=distillation,
+        group=group,
     )
     if sparsity is not None:
         stepper.sparsity = sparsity(net, module)
     chosen = Augmentation.of(net) if augmentation is None else augmentation
+    rank, world = (0, 1) if group is None else (group.rank, group.world)
+    parts = settings.subdivisions if group is None else group.parts(settings.subdivisions)
     loader = Loader(
-        net, train, chosen, settings.batch, settings.subdivisions, options.seed, options.workers, sizes
+        net, train, chosen, settings.batch, parts, options.seed, options.workers, sizes, rank, world
     )
     told = {
         "net": pair_key(net),
@@ -99,11 +106,16 @@ def make_run(
         "seed": options.seed,
         "images": _digest(train),
         "augmentation": str(chosen),
+        "box gradient": box_gradient,
+        "bfloat16": options.bfloat16,
+        "teacher": pair_key(teacher) if teacher is not None else None,
     }
     told.update(about or {})
     evaluate = None if valid is None else evaluation(valid, options.device)
     images = len(train.images)
-    return Run(stepper, net, loader, images, prefix, options.seed, evaluate, options.every, options.save_every, told)
+    run = Run(stepper, net, loader, images, prefix, options.seed, evaluate, options.every, options.save_every, told)
+    run.writes = rank == 0
+    return run
 
 
 def evaluation(valid: Any, device: str = "cpu") -> Callable[[Net], Dict[str, float]]:
