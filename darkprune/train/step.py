@@ -22,8 +22,8 @@ class Stepper:
         settings: how it is trained.
         device: cpu, cuda...
         bfloat16: computes convolutions with 8 bits of precision; weights and losses stay float32.
-        teacher: a NetModule in eval mode of the same input size, whose heads `distillation` is given too.
-        distillation: called with the raw heads of both, the targets and the input's size; its `total` is added.
+        teacher: a NetModule of the same input size, to learn from.
+        distillation: its darkprune.train.distill.Distillation, whose loss is added.
         group: the processes that train together (darkprune.train.distributed), where there are several.
     """
 
@@ -91,13 +91,16 @@ class Stepper:
     def _loss(self, part: Any) -> Tuple[Tensor, Dict[str, float]]:
         batch = as_tensor(part.images, self.device, self.bfloat16)
         size = (batch.shape[3], batch.shape[2])
+        layers = set(self.losses)
+        if self.teacher is not None:
+            layers.update(self.distillation.student_layers)
         with self._precision():
-            raw = self.module(batch, self.losses)
+            raw = self.module(batch, layers)
         raw = {index: head.float() for index, head in raw.items()}
         results = [loss(raw[index], part.targets, size) for index, loss in self.losses.items()]
         if self.teacher is not None:
             with self._precision(), torch.no_grad():
-                known = self.teacher(batch, self.losses)
+                known = self.teacher(batch, self.distillation.teacher_layers)
             known = {index: head.float() for index, head in known.items()}
             results.append(self.distillation(raw, known, part.targets, size))
         total = torch.stack([result.total for result in results]).sum()
