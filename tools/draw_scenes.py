@@ -1,6 +1,6 @@
 """Draws scenes with balls, boxes, stars, cups, rings, arrows, crosses and leaves, as a data set for Darknet.
 
-    python tools/draw_scenes.py build/scenes --train 3000 --valid 200 --test 500 --seed 1
+    python tools/draw_scenes.py build/scenes --train 2500 --valid 200 --test 500 --seed 1
 
 Image i of a list depends on the seed, the list and i alone: a smaller set is the beginning of a larger one. Objects
 differ in size (three scales), colour, pattern, turn, light, shadow and blur, and hide each other in part; behind them
@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from scene_shapes import NAMES, SHAPES, UPRIGHT, Random, blob  # noqa: E402
+from scene_shapes import NAMES, SHAPES, UPRIGHT, USUAL, Random, blob  # noqa: E402
 
 from darkprune.cli.common import grouped, progress, write  # noqa: E402
 from darkprune.data.write_set import SetWriter, relative_box  # noqa: E402
@@ -28,7 +28,7 @@ from darkprune.errors import DarkpruneError, UsageError  # noqa: E402
 
 SPLITS = ("train", "valid", "test")
 FINE = 4  # a mask is drawn so many times larger, and averaged: smooth edges without OpenCV's own smoothing
-SIZES = [(0.075, 0.13, 0.4), (0.13, 0.26, 0.38), (0.26, 0.5, 0.22)]  # from, to (shares of the image), how often
+SIZES = [(0.1, 0.18, 0.38), (0.18, 0.32, 0.38), (0.32, 0.55, 0.24)]  # from, to (shares of the image), how often
 CELLS = 24  # of clouds, across and down
 SMALLEST = 0.035  # side of a box, as a share of the image
 SEEN = 0.6  # the share of an object that others must leave in sight, and of its box inside the image
@@ -79,9 +79,14 @@ def _matrix(random, size, lean, scale):
     return np.concatenate([turn @ shape, random.reals(0, size, (2, 1))], axis=1)
 
 
-def colour(random, strongest=1.0):
-    """float32 RGB from 0 to 255: any hue, from pale to strong."""
-    hsv = np.array([[[random.real(0, 360), random.real(0.05, strongest), random.real(0.25, 1)]]], np.float32)
+ANY = (0, 360, 0.05, 1, 0.25, 1)
+DULL = (0, 360, 0.05, 0.5, 0.25, 1)
+
+
+def colour(random, within=ANY):
+    """float32 RGB from 0 to 255; `within`: hue, saturation and brightness from and to (hue in degrees)."""
+    hue, saturation, value = (random.real(within[at], within[at + 1]) for at in (0, 2, 4))
+    hsv = np.array([[[hue % 360, saturation, value]]], np.float32)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] * 255
 
 
@@ -108,32 +113,32 @@ def pattern(random, x, y, first, second):
 def background(random, size):
     """float32 [size, size, 3]: a pattern, clouds, lines and shapes that are no objects."""
     y, x = np.mgrid[-1:1:size * 1j, -1:1:size * 1j].astype(np.float32)
-    first = colour(random, 0.6)
-    second = first + (colour(random, 0.6) - first) * random.real(0.1, 0.7)
+    first = colour(random, DULL)
+    second = first + (colour(random, DULL) - first) * random.real(0.05, 0.4)
     image = pattern(random, x * 2, y * 2, first, second)
     clouds = np.zeros((CELLS, CELLS, 3), np.float32)
     for cells in (4, 9, CELLS):
-        coarse = random.noise((cells, cells, 3)) * random.real(0, 26)
+        coarse = random.noise((cells, cells, 3)) * random.real(0, 18)
         clouds += cv2.resize(coarse, (CELLS, CELLS), interpolation=cv2.INTER_CUBIC)
     image += cv2.resize(clouds, (size, size), interpolation=cv2.INTER_CUBIC)
-    for _ in range(random.whole(0, 7)):
+    for _ in range(random.whole(0, 4)):
         start, stop = random.reals(0, size, 2), random.reals(0, size, 2)
-        ink = tuple(float(value) for value in colour(random))
+        ink = tuple(float(value) for value in colour(random, DULL))
         cv2.line(image, *(tuple(int(v) for v in end) for end in (start, stop)), ink, random.whole(1, 4))
-    for _ in range(random.whole(0, 6)):
-        _paint(random, image, Shape(blob(random), _matrix(random, size, 180, random.real(0.06, 0.4)), size))
+    for _ in range(random.whole(0, 3)):
+        _paint(random, image, DULL, Shape(blob(random), _matrix(random, size, 180, random.real(0.06, 0.4)), size))
     return image
 
 
-def _paint(random, image, shape, round_=False):
+def _paint(random, image, within, shape, round_=False):
     """Puts a shape into the image, with a pattern, light, and often an edge or a shadow."""
     if shape.empty:
         return
     here, (x, y) = image[shape.at], shape.inner
-    first = colour(random)
+    first = colour(random, within)
     if np.abs(first - here.mean(axis=(0, 1))).max() < 45:  # nothing is as good as invisible
         first = 255 - first
-    skin = pattern(random, x, y, first, first + (colour(random) - first) * random.real(0.2, 0.8))
+    skin = pattern(random, x, y, first, first + (colour(random) - first) * random.real(0.1, 0.5))
     light = shape.light * random.real(0.8, 1.15)
     angle = random.real(0, 6.28)
     toward = x * math.cos(angle) + y * math.sin(angle)
@@ -193,8 +198,8 @@ def _camera(random, image):
     angle, fall = random.real(0, 6.28), random.real(0, 0.35)
     image = image * (random.real(0.7, 1.15) * (1 + fall * (x * math.cos(angle) + y * math.sin(angle))))[..., None]
     if random.chance(0.4):
-        image = cv2.GaussianBlur(image, (0, 0), random.real(0.4, 1.3))
-    return np.clip(np.round(image + random.noise(image.shape) * random.real(0, 22)), 0, 255).astype(np.uint8)
+        image = cv2.GaussianBlur(image, (0, 0), random.real(0.4, 1.0))
+    return np.clip(np.round(image + random.noise(image.shape) * random.real(0, 14)), 0, 255).astype(np.uint8)
 
 
 def scene(seed, split, index, size=200):
@@ -206,7 +211,8 @@ def scene(seed, split, index, size=200):
         found = _place(random, size, owners, areas)
         if found is not None:
             number, box, shape = found
-            _paint(random, image, shape, NAMES[number] == "ball")
+            name = NAMES[number]
+            _paint(random, image, USUAL[name] if random.chance(0.75) else ANY, shape, name == "ball")
             objects.append((number,) + tuple(box))
     return _camera(random, image), objects
 
@@ -239,7 +245,7 @@ def _key(split, index):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", metavar="OUT", help="folder to make; its last part names the .data file")
-    for split, count in zip(SPLITS, (3000, 200, 500)):
+    for split, count in zip(SPLITS, (2500, 200, 500)):
         parser.add_argument("--" + split, metavar="N", type=int, default=count, help="images (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: %(default)s)")
     parser.add_argument("--size", type=int, default=200, help="pixels, across and down (default: %(default)s)")

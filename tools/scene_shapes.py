@@ -110,6 +110,17 @@ def leaf(random):
 SHAPES = [("ball", ball), ("box", box), ("star", star), ("cup", cup), ("ring", ring), ("arrow", arrow),
           ("cross", cross), ("leaf", leaf)]
 NAMES = [name for name, _ in SHAPES]
+# hue in degrees from, to; saturation from, to; brightness from, to: the colour that most objects of a class have
+USUAL = {
+    "ball": (15, 40, 0.6, 1, 0.6, 1),
+    "box": (25, 45, 0.3, 0.6, 0.35, 0.7),
+    "star": (48, 60, 0.6, 1, 0.8, 1),
+    "cup": (0, 360, 0, 0.25, 0.6, 1),
+    "ring": (270, 320, 0.4, 1, 0.5, 1),
+    "arrow": (205, 240, 0.5, 1, 0.5, 1),
+    "cross": (345, 365, 0.6, 1, 0.5, 1),
+    "leaf": (75, 140, 0.4, 1, 0.3, 0.8),
+}
 UPRIGHT = {"box": 15, "cup": 20}  # degrees that these may lean; all others lie as they like
 
 
