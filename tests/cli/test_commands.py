@@ -134,6 +134,10 @@ import darkprune
 WORKSTATION = dict.fromkeys(["torch_ops", "torch_activations", "torch_module", "torch_chunks"], "torch")
 ONNX = ["onnx_graph", "onnx_maps", "onnx_ops", "onnx_activations", "onnx_model", "onnx_decode", "onnx_int8"]
 WORKSTATION.update(dict.fromkeys(ONNX, "onnx"))
+# of these packages only the modules named here work without torch and OpenCV
+TRAINING = ("darkprune.train.", "darkprune.compress.")
+PORTABLE = ["darkprune.train." + name for name in ("settings", "schedule", "initial", "partial", "outlook", "logs")]
+from darkprune.errors import MissingDependency
 count = 0
 for module in pkgutil.walk_packages(darkprune.__path__, "darkprune."):
     if module.name.split(".")[-1] in WORKSTATION:
@@ -143,6 +147,13 @@ for module in pkgutil.walk_packages(darkprune.__path__, "darkprune."):
             assert str(error) == WORKSTATION[module.name.split(".")[-1]] + " is absent in this test", error
         else:
             sys.exit(module.name + " needs none of it?")
+    elif module.name.startswith(TRAINING) and module.name not in PORTABLE:
+        try:
+            importlib.import_module(module.name)
+        except ImportError as error:
+            assert str(error) in ("torch is absent in this test", "cv2 is absent in this test"), (module.name, error)
+        except MissingDependency as error:
+            assert "needs OpenCV" in str(error), (module.name, error)
     elif module.name not in ("darkprune.__main__", "darkprune.backends.darknet_worker"):
         importlib.import_module(module.name)
         count += 1

@@ -14,7 +14,7 @@ from small_nets import HEAD, cfg, conv, distance, parse, shortcut
 torch = need.torch()
 
 from darkprune.backends.torch_module import NetModule, to_net  # noqa: E402
-from darkprune.train.sparsity import Schedule, Sparsity  # noqa: E402
+from darkprune.train.sparsity import Schedule, Sparsity, parse_schedule  # noqa: E402
 
 TRUNK = cfg(
     conv(16, stride=2),
@@ -244,3 +244,16 @@ def test_the_moving_average_gets_the_same_zeros():
     sparsity.silence(average)
     for index, zeros in ((0, [False, True]), (1, [False, True]), (2, [False, True])):
         assert (average.layers[index].array("scales") == 0).tolist() == zeros
+
+
+def test_schedules_are_written_as_one_word():
+    assert parse_schedule("constant") == Schedule("constant", 1.0, 1.0, 0.0)
+    assert parse_schedule("global:0.5:0.1") == Schedule("global", 0.5, 0.1, 0.0)
+    assert parse_schedule("local:0.5:0.1:0.6") == Schedule("local", 0.5, 0.1, 0.6)
+    for wrong in ("", "linear", "constant:1", "global:0.5", "local:0.5:0.1", "local:a:b:c"):
+        with pytest.raises(UsageError) as caught:
+            parse_schedule(wrong)
+        assert str(caught.value) == (
+            "error: {} is no schedule of the strength\\n"
+            "hint: use constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
+        ).format(wrong)
