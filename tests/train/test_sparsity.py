@@ -254,6 +254,6 @@ def test_schedules_are_written_as_one_word():
         with pytest.raises(UsageError) as caught:
             parse_schedule(wrong)
         assert str(caught.value) == (
-            "error: {} is no schedule of the strength\\n"
+            "error: {!r} is no schedule of the strength\n"
             "hint: use constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
         ).format(wrong)
