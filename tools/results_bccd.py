@@ -1,0 +1,163 @@
+"""Trains, prunes and recovers detectors of blood cells (the BCCD data set), and keeps what each step comes to.
+
+    python tools/results_bccd.py [--seeds 0,1,2] [--only NAME,...] [--threads N] [--write]
+
+Each step is a darkprune command, and a row of docs/bccd.csv as soon as it is done: a run that is cut short goes on where
+it stopped, training in the middle of its steps. All steps of a seed come before those of the next. The models lie in
+build/bccd; what a row depends on is made again where it is missing. --write makes the tables of docs/results.md.
+
+Training images are the set's trainval list (292), accuracies are those of its test list (72 images) in OpenCV.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
+
+import results_bccd_page as page  # noqa: E402
+from int8_bootstrap import matches, precision  # noqa: E402
+from results import write as write_part  # noqa: E402
+from results_bccd_plan import DATA, FOLDER, steps_of  # noqa: E402
+
+from darkprune.backends.model import Model  # noqa: E402
+from darkprune.data.data_file import DataFile  # noqa: E402
+from darkprune.data.data_set import read_detection  # noqa: E402
+from darkprune.evaluate.detector import evaluate_detector  # noqa: E402
+from darkprune.graph.build import load, totals  # noqa: E402
+from darkprune.graph.key import pair_key  # noqa: E402
+
+RESAMPLES = 200  # of the test images, the same ones for all rows
+MARGIN = 1e-6
+
+
+def weights_of_resamples(images):
+    """float64 [RESAMPLES, images]: how often each image was drawn."""
+    random = np.random.RandomState(0)
+    return random.multinomial(images, np.full(images, 1.0 / images), RESAMPLES).astype(float)
+
+
+def measure(cfg, weights, int8=None):
+    """What a pair is worth: AP50 and Darknet's map on the test images in OpenCV, and what it holds."""
+    data = DataFile.read(DATA)
+    examples = read_detection(data, "valid")
+    runner = "opencv" if int8 is None else "onnxruntime"
+    with Model(cfg, weights, runner, int8=int8) as model:
+        found = evaluate_detector(model, examples)
+    draws = precision(matches(examples, found.found), weights_of_resamples(len(examples.images)))
+    net = load(cfg, weights)
+    gammas = [layer.array("scales") for layer in net.layers if layer.has("scales")]
+    row = OrderedDict(ap50="{:.4f}".format(found.coco.ap50), map="{:.4f}".format(found.map.map))
+    row["parameters"] = totals(net)["parameters"]
+    row["bytes"] = os.path.getsize(weights)
+    row["bflops"] = "{:.4f}".format(net.bflops())
+    row["zero_gammas"] = "{:.4f}".format(np.mean(np.concatenate(gammas) == 0))
+    row["key"] = pair_key(net)[:16]
+    return row, draws
+
+
+def carry_out(command):
+    """Runs a darkprune command; its output goes to stderr. Ends this program where it fails."""
+    sys.stderr.write("$ darkprune {}\n".format(" ".join(map(shlex.quote, command))))
+    status = subprocess.call([sys.executable, "-m", "darkprune"] + command, stdout=sys.stderr, cwd=ROOT)
+    if status:
+        sys.exit("error: darkprune {} ended with status {}".format(command[0], status))
+
+
+def made(step, steps):
+    """The files of a step, made where they are missing, after those that it needs. Returns the seconds it took."""
+    if os.path.exists(os.path.join(ROOT, step.weights)):
+        return None
+    for name in step.needs:
+        made(steps[name], steps)
+    os.makedirs(os.path.join(ROOT, os.path.dirname(step.weights)), exist_ok=True)
+    began = time.time()
+    for command in step.commands:
+        resumable = command[0] == "train" and os.path.exists(os.path.join(ROOT, _checkpoint(command)))
+        carry_out(command + (["--resume"] if resumable else []))
+    return time.time() - began
+
+
+def _checkpoint(command):
+    folder = command[command.index("-o") + 1]
+    return os.path.join(folder, os.path.splitext(os.path.basename(command[1]))[0] + "_last.npz")
+
+
+def commit():
+    """The commit that is checked out, with a + where files differ from it."""
+    text = subprocess.check_output(["git", "describe", "--always", "--dirty=+"], cwd=ROOT)
+    return text.decode("ascii").strip()
+
+
+def run(step, steps, seed):
+    """Carries out a step that has no row yet, and appends it."""
+    stamp, seconds = commit(), made(step, steps)
+    for name in step.needs:
+        made(steps[name], steps)
+    row, draws = measure(os.path.join(ROOT, step.cfg), os.path.join(ROOT, step.weights), step.int8)
+    row = OrderedDict([("seed", seed), ("step", step.name)], **row)
+    row["seconds"] = "" if seconds is None else "{:.0f}".format(seconds)
+    row["commit"] = stamp
+    row["command"] = " && ".join("darkprune " + " ".join(map(shlex.quote, c)) for c in step.commands)
+    _append(page.ROWS, page.COLUMNS, row)
+    numbers = [str(int(round(10000 * value))) for value in draws]
+    _append(page.DRAWS, ("seed", "step", "ap50"), {"seed": seed, "step": step.name, "ap50": " ".join(numbers)})
+    sys.stderr.write("{}\n".format(json.dumps(row)))
+
+
+def _append(path, columns, row):
+    fresh = not os.path.exists(path)
+    with open(path, "a", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def prepare():
+    """The data set in Darknet's layout, in build/bccd/data."""
+    if os.path.exists(os.path.join(ROOT, DATA)):
+        return
+    source = os.path.join(os.environ.get("DARKPRUNE_SHARED", os.path.join(ROOT, "..", "shared")), "datasets", "bccd")
+    if not os.path.isdir(source):
+        sys.exit("error: {} is not there; DARKPRUNE_SHARED names the folder that holds datasets/bccd".format(source))
+    tool = os.path.join(ROOT, "tools", "voc_to_darknet.py")
+    options = ["-o", os.path.dirname(DATA), "--train", "trainval", "--valid", "test", "--ignore-problems"]
+    os.makedirs(os.path.join(ROOT, FOLDER), exist_ok=True)
+    subprocess.check_call([sys.executable, tool, os.path.abspath(source)] + options, cwd=ROOT, stdout=sys.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2", help="(default: %(default)s)")
+    parser.add_argument("--only", help="steps, by name")
+    parser.add_argument("--list", action="store_true", help="print the steps and whether they have a row")
+    parser.add_argument("--write", action="store_true", help="write the tables; measure nothing")
+    arguments = parser.parse_args()
+    if arguments.write:
+        for part in page.PARTS:
+            write_part(part, "results_bccd.py", page.PARTS[part]())
+        return
+    prepare()
+    for seed in map(int, arguments.seeds.split(",")):
+        steps = steps_of(seed)
+        done = {row["step"] for row in page.rows() if int(row["seed"]) == seed}
+        for step in steps.values():
+            chosen = arguments.only is None or step.name in arguments.only.split(",")
+            if arguments.list:
+                print(seed, step.name, "done" if step.name in done else "")
+            elif chosen and step.name not in done:
+                run(step, steps, seed)
+
+
+if __name__ == "__main__":
+    main()

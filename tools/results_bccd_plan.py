@@ -1,0 +1,113 @@
+"""The steps by which tools/results_bccd.py trains, sparsifies, prunes and recovers, as darkprune commands."""
+
+import os
+from collections import OrderedDict
+from typing import List, NamedTuple, Optional
+
+FOLDER = os.path.join("build", "bccd")
+DATA = os.path.join(FOLDER, "data", "bccd.data")
+CFG = os.path.join("cfg", "bccd-yolov3.cfg")
+
+BASELINE, SPARSE, TUNED = "100", "60", "30"  # epochs
+STRENGTH = "0.25"
+RATES = {"sparse": "0.001", "tuned": "0.001"}
+
+Step = NamedTuple(
+    "Step",
+    [
+        ("name", str),
+        ("cfg", str),  # of the pair that it makes, relative to the repository
+        ("weights", str),
+        ("commands", List[List[str]]),  # arguments of darkprune
+        ("needs", List[str]),  # steps whose files it reads
+        ("int8", Optional[str]),  # ranges to evaluate it with
+    ],
+)
+
+
+class Plan:
+    """Steps of one seed, in order."""
+
+    def __init__(self, seed):
+        self.seed = str(seed)
+        self.folder = os.path.join(FOLDER, self.seed)
+        self.steps = OrderedDict()
+
+    def add(self, name, stem, commands, needs=(), final=False, int8=None):
+        """A step that makes STEM.cfg and its weights: STEM_final.weights of a training."""
+        weights = stem + ("_final" if final else "") + ".weights"
+        self.steps[name] = Step(name, stem + ".cfg", weights, commands, list(needs), int8)
+        return self.steps[name]
+
+    def train(self, name, cfg, weights, epochs, options=(), needs=()):
+        """A training into a folder of its name."""
+        out = os.path.join(self.folder, name.replace(" ", "-"))
+        given = [cfg] + ([weights] if weights else [])
+        command = ["train"] + given + ["--data", DATA, "-o", out, "--epochs", epochs, "--seed", self.seed]
+        command += ["--bfloat16", "--box-gradient", "loss", "--every", "1000", "--workers", "1"] + list(options)
+        stem = os.path.join(out, os.path.splitext(os.path.basename(cfg))[0])
+        return self.add(name, stem, [command], needs, final=True)
+
+    def prune(self, name, source, options, needs):
+        """A pruned pair."""
+        stem = os.path.join(self.folder, name.replace(" ", "-"), "pruned")
+        command = ["prune", source.cfg, source.weights, "-o", stem, "--force", "--overwrite"] + options
+        return self.add(name, stem, [command], needs)
+
+    def recalibrate(self, name, source, needs):
+        """A pair with the statistics of the training images."""
+        stem = os.path.join(self.folder, name.replace(" ", "-"), "recalibrated")
+        images = os.path.join(os.path.dirname(DATA), "trainval.txt")
+        command = ["recalibrate", source.cfg, source.weights, "--images", images, "-o", stem, "--runner", "torch"]
+        return self.add(name, stem, [command + ["--overwrite"]], needs)
+
+
+def steps_of(seed):
+    """OrderedDict of all steps by name."""
+    plan = Plan(seed)
+    base = plan.train("baseline", CFG, None, BASELINE)
+    sparse = _sparse(plan, base, "sparse", "proximal")
+    _recovered(plan, base, sparse, "80", ["--channels", "0.8"])
+    _recovered(plan, base, sparse, "80 + 8 blocks", ["--channels", "0.8", "--blocks", "8"])
+    for mode in ("bias", "none"):
+        for share in ("60", "80"):
+            options = ["--channels", "0." + share[0], "--absorb", mode]
+            plan.prune("{}, absorb {}".format(share, mode), sparse, options, ["sparse"])
+    _sparse(plan, base, "sparse, subgradient", "subgradient")
+    _recovered(plan, base, sparse, "60", ["--channels", "0.6"])
+    _recovered(plan, base, sparse, "60 + 8 blocks", ["--channels", "0.6", "--blocks", "8"])
+    for share in ("0.9", "0.95"):
+        name = "{:g}".format(100 * float(share))
+        pruned = plan.prune(name, sparse, ["--channels", share], ["sparse"])
+        _tuned(plan, base, pruned, name, ("fine-tuned", "distilled"))
+    _int8(plan, "80 + 8 blocks distilled")
+    return plan.steps
+
+
+def _sparse(plan, base, name, method):
+    options = ["--sparsity", STRENGTH, "--sparsity-method", method, "--learning-rate", RATES["sparse"]]
+    return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
+
+
+def _recovered(plan, base, sparse, name, options):
+    pruned = plan.prune(name, sparse, options, ["sparse"])
+    plan.recalibrate(name + " recalibrated", pruned, [name])
+    _tuned(plan, base, pruned, name, ("fine-tuned", "distilled", "reinit"))
+
+
+def _tuned(plan, base, pruned, name, ways):
+    for way in ways:
+        epochs, options, needs = TUNED, ["--learning-rate", RATES["tuned"]], [name]
+        if way == "distilled":
+            options, needs = options + ["--teacher", base.cfg, base.weights], [name, "baseline"]
+        if way == "reinit":
+            epochs, options = BASELINE, ["--reinit"]
+        plan.train("{} {}".format(name, way), pruned.cfg, pruned.weights, epochs, options, needs)
+
+
+def _int8(plan, name):
+    source = plan.steps[name]
+    ranges = os.path.join(plan.folder, "int8", "ranges.json")
+    images = os.path.join(os.path.dirname(DATA), "trainval.txt")
+    command = ["calibrate", source.cfg, source.weights, "--images", images, "-o", ranges, "--overwrite"]
+    plan.steps[name + ", INT8"] = Step(name + ", INT8", source.cfg, source.weights, [command], [name], ranges)
