@@ -20,6 +20,8 @@ from darkprune.graph.net import Net
 from darkprune.graph.write import cfg_bytes
 
 WRITTEN = ("_last.npz", "_last.weights", "_best.weights", "_final.weights")
+# options that a resumed training must have had before; make_run knows of others
+REMEMBERED = ("sparsity", "sparsity_method", "sparsity_schedule", "teacher_weight", "temperature", "hints", "band")
 OBJECTNESS = 0.01  # what a head is to give everywhere before it has learnt anything: most cells see no object
 # Settings of [net] that have an option of their own.
 OVERRIDES = (
@@ -153,7 +155,7 @@ def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
         sparsity=_sparsity(arguments),
         box_gradient=arguments.box_gradient,
         group=group,
-        about={"sparsity": [arguments.sparsity, arguments.sparsity_method, arguments.sparsity_schedule]},
+        about={name: getattr(arguments, name) for name in REMEMBERED},
     )
     training.band = arguments.band
     if arguments.resume:
@@ -225,10 +227,20 @@ def _teacher(arguments: argparse.Namespace, net: Net) -> Any:
     """(the teacher's net, the Distillation), or Nones."""
     if arguments.teacher is None:
         return None, None
-    from darkprune.train.distill import Distillation
+    from darkprune.prune import plan as plans
+    from darkprune.train import distill
 
     teacher = load(arguments.teacher[0], arguments.teacher[1], arguments.dialect)
-    return teacher, Distillation(net, teacher)
+    options = distill.DEFAULTS._replace(weight=arguments.teacher_weight, temperature=arguments.temperature)
+    plan = plans.read(arguments.plan) if arguments.plan else None
+    return teacher, distill.Distillation(net, teacher, options, _numbers(arguments.hints), plan)
+
+
+def _numbers(text: str) -> List[int]:
+    try:
+        return [int(word) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise UsageError("--hints {} are no layer numbers".format(text), hint="write them as in 36,61,74") from None
 
 
 def _inputs(arguments: argparse.Namespace, data: DataFile, *sets: Any) -> List[str]:
