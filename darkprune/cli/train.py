@@ -63,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher", metavar=("CFG", "WEIGHTS"), nargs=2, help="distil: learn from this pair's outputs too"
     )
+    parser.add_argument("--teacher-weight", metavar="X", type=float, default=1.0, help="beside the labels (default: 1)")
+    parser.add_argument("--temperature", metavar="T", type=float, default=2.0, help="of its classes (default: 2)")
+    parser.add_argument(
+        "--hints", metavar="N,...", default="", help="layers of the teacher whose maps are learnt too, by number"
+    )
+    parser.add_argument("--plan", metavar="FILE", help="by which this net was pruned from the teacher, for --hints")
     parser.add_argument(
         "--box-gradient",
         choices=("darknet", "loss"),
