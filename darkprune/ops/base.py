@@ -251,6 +251,13 @@ class Op:
         """`decode` as data, for a net's input of `size`. Raises Unsupported, also where only `decode` can do it."""
         raise Unsupported("boxes of [{}] cannot be decoded".format(layer.type), layer.place(), "use Darknet")
 
+    def training(self, layer: "Layer") -> Any:
+        """What the layer trains on: a NamedTuple of options, with Darknet's defaults; None for no head or loss.
+
+        Raises Unsupported, or CfgError, where the options ask for what cannot be trained.
+        """
+        return None
+
     def suppression(self, layer: "Layer") -> Suppression:
         """How overlapping boxes of a detection head suppress each other."""
         return PLAIN

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 
 from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, flat, opt
+from darkprune.ops.training import untrainable
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -35,6 +36,9 @@ class Contrastive(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
+
+    def training(self, layer: "Layer") -> Any:
+        return untrainable(layer)
 
     def hazards(self, layer: "Layer") -> Iterator[Hazard]:
         if not layer.pointers:

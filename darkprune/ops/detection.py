@@ -1,6 +1,6 @@
 """[detection]: the head of the first YOLO, over the output of a fully connected layer."""
 
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -8,11 +8,29 @@ from darkprune.darknet import values
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Op, Shape, flat, opt
 from darkprune.ops.heads import Candidates, Decoding, Jitter, jitter, per_image
+from darkprune.ops.training import real, refuse, whole
 from darkprune.ops.tree import softmax
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
     from darkprune.graph.layer import Layer
+
+DetectionTraining = NamedTuple(
+    "DetectionTraining",
+    [
+        ("side", int),  # cells of a row, and rows
+        ("num", int),  # boxes of a cell
+        ("classes", int),
+        ("softmax", bool),  # over the classes of a cell
+        ("sqrt", bool),  # w and h are square roots
+        ("rescore", bool),  # the objectness is to be the IoU
+        ("forced", bool),  # the second box is for small objects, the first for others
+        ("coord_scale", float),
+        ("object_scale", float),
+        ("noobject_scale", float),
+        ("class_scale", float),
+    ],
+)
 
 
 class Detection(Op):
@@ -75,6 +93,27 @@ class Detection(Op):
         classes = "softmax" if self._flag(layer, "softmax") else "linear"
         sizes = "square" if self._flag(layer, "sqrt") else "linear"
         return Decoding(grid, 0, (0, 1, 2, 3), (), "linear", classes, sizes, ones, 1.0, 0.0)
+
+    def training(self, layer: "Layer") -> DetectionTraining:
+        """The options of parse_detection, but for `random`, which leaves the first boxes to chance and is refused."""
+        self._require_boxes(layer)
+        refuse(layer, "random", "set random=0, or use Darknet")
+        forced = self._flag(layer, "forced")
+        if forced and layer["num"] < 2:
+            raise Unsupported("[detection] with forced=1 needs two boxes a cell", layer.place("forced"), "set num=2")
+        return DetectionTraining(
+            layer["side"],
+            layer["num"],
+            layer["classes"],
+            self._flag(layer, "softmax"),
+            self._flag(layer, "sqrt"),
+            bool(whole(layer, "rescore", 0)),
+            forced,
+            real(layer, "coord_scale", 1.0),
+            real(layer, "object_scale", 1.0),
+            real(layer, "noobject_scale", 1.0),
+            real(layer, "class_scale", 1.0),
+        )
 
     def _require_boxes(self, layer: "Layer") -> None:
         if layer["coords"] != 4:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, List
 
 from darkprune.errors import GraphError
 from darkprune.ops.base import Op, Shape, image, opt, require_image
+from darkprune.ops.training import untrainable
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -31,3 +32,6 @@ class Iseg(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
+
+    def training(self, layer: "Layer") -> Any:
+        return untrainable(layer)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, List
 
 from darkprune.ops.base import Op, Shape
+from darkprune.ops.training import ClassTraining
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
@@ -20,3 +21,6 @@ class Logistic(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.activation(xs[0], "logistic")
+
+    def training(self, layer: "Layer") -> ClassTraining:
+        return ClassTraining("logistic", 1, 1.0, 1.0, 1.0)

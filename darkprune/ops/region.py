@@ -1,17 +1,38 @@
 """[region]: the detection head of YOLOv2; runners give its raw input."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
 from darkprune.ops.heads import Candidates, Decoding, Jitter, anchor_sizes, jitter, likely, logistic, per_image
+from darkprune.ops.training import class_map, original, real, refuse, whole
 from darkprune.ops.tree import softmax, surest
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
     from darkprune.graph.layer import Layer
+
+RegionTraining = NamedTuple(
+    "RegionTraining",
+    [
+        ("original", bool),  # the original Darknet's arithmetic
+        ("classes", int),
+        ("anchors", np.ndarray),  # float64 [num, 2], in cells
+        ("activation", str),  # of the classes: softmax, logistic or linear
+        ("limit", int),  # max: objects of an image that count
+        ("thresh", float),  # of the IoU with any object: the lack of one is not asked for
+        ("bias_match", bool),  # the anchor's size decides which one is to find an object, not the predicted size
+        ("rescore", bool),  # the objectness is to be the IoU
+        ("focal_loss", bool),
+        ("coord_scale", float),
+        ("object_scale", float),
+        ("noobject_scale", float),
+        ("class_scale", float),
+        ("map", Tuple[int, ...]),  # class of the labels -> class of the head; empty: the same
+    ],
+)
 
 
 class Region(Op):
@@ -76,6 +97,31 @@ class Region(Op):
         classes = "softmax" if layer["softmax"] else "linear" if self.linear(layer) else "logistic"
         anchors = self._anchor_sizes(layer) / (shape.w, shape.h)
         return Decoding((shape.w, shape.h), 5, (0, 1, 2, 3), (), "logistic", classes, "exp", anchors, 1.0, 0.0)
+
+    def training(self, layer: "Layer") -> RegionTraining:
+        """The options of parse_region, but for classfix (AlexeyAB) and trees, which are refused."""
+        old = original(layer)
+        if layer["tree"]:
+            raise Unsupported("[region] cannot be trained with a tree of classes", layer.place("tree"), "use Darknet")
+        if not old:
+            refuse(layer, "classfix", "take it out, or use Darknet")
+        linear = self.linear(layer)
+        return RegionTraining(
+            original=old,
+            classes=layer["classes"],
+            anchors=self._anchor_sizes(layer),
+            activation="softmax" if layer["softmax"] else "linear" if linear else "logistic",
+            limit=30 if old else whole(layer, "max", 200),
+            thresh=real(layer, "thresh", 0.5),
+            bias_match=bool(whole(layer, "bias_match", 0)),
+            rescore=bool(whole(layer, "rescore", 0)),
+            focal_loss=bool(whole(layer, "focal_loss", 0)) and not old,
+            coord_scale=real(layer, "coord_scale", 1.0),
+            object_scale=real(layer, "object_scale", 1.0),
+            noobject_scale=real(layer, "noobject_scale", 1.0),
+            class_scale=real(layer, "class_scale", 1.0),
+            map=class_map(layer, layer["classes"]),
+        )
 
     def _anchor_sizes(self, layer: "Layer") -> np.ndarray:
         """In cells. Raises Unsupported where the options mean boxes that we cannot decode."""

@@ -3,8 +3,9 @@
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
-from darkprune.errors import GraphError
+from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, flat, opt
+from darkprune.ops.training import ClassTraining, original, real, refuse
 from darkprune.ops.tree import parents
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Softmax(Op):
         fit."""
         return [len(list(group)) for _, group in groupby(parents(layer, layer.input_shape().outputs))]
 
+    def training(self, layer: "Layer") -> ClassTraining:
+        """With noloss=1 it has no weight."""
+        if layer["tree"]:
+            raise Unsupported("[softmax] cannot be trained with a tree of classes", layer.place("tree"), "use Darknet")
+        refuse(layer, "spatial", "train it in Darknet")
+        weight = 0.0 if real(layer, "noloss", 0.0) else 1.0
+        return ClassTraining("softmax", layer["groups"], layer["temperature"], weight, 1.0)
+
     def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
         return sources[0]
 
@@ -76,6 +85,18 @@ class Cost(Op):
 
     def lower(self, layer: "Layer", b: "Builder", xs: List[Any]) -> Any:
         return b.output(xs[0], layer.index)
+
+    def training(self, layer: "Layer") -> ClassTraining:
+        """masked is sse here, since no class is unknown. Words that Darknet does not know are sse, as there."""
+        old, kind = original(layer), layer.text("type") or "sse"
+        if old and kind == "wgan":
+            raise Unsupported("[cost] cannot be trained with type=wgan", layer.place("type"), "use Darknet")
+        refuse(layer, "ratio", "take it out: Darknet heeds it on a GPU only")
+        refuse(layer, "thresh", "take it out: Darknet heeds it on a GPU only")
+        if kind not in (("smooth", "L1", "seg") if old else ("smooth",)):
+            kind = "sse"
+        others = real(layer, "noobj", 1.0) if kind == "seg" else 1.0
+        return ClassTraining(kind, 1, 1.0, real(layer, "scale", 1.0), others)
 
     def opencv_list(self, layer: "Layer", sources: List[bool]) -> Optional[bool]:
         return sources[0]

@@ -1,6 +1,6 @@
 """[yolo] and [Gaussian_yolo]: anchor-based detection heads; runners give their raw input."""
 
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -19,12 +19,46 @@ from darkprune.ops.heads import (
     logistic,
     per_image,
 )
+from darkprune.ops.training import class_map, multipliers, original, real, refuse, whole
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder
     from darkprune.graph.layer import Layer
 
 NO_EMBEDDING = 999999  # Darknet's default of embedding_layer
+
+YoloTraining = NamedTuple(
+    "YoloTraining",
+    [
+        ("original", bool),  # the original Darknet's rules, which know fewer options
+        ("classes", int),
+        ("anchors", np.ndarray),  # float64 [num, 2]: of all heads, in pixels of the net's input
+        ("mask", Tuple[int, ...]),  # which of them are this head's
+        ("coordinates", Tuple[int, ...]),  # which values of an anchor are x, y, w and h
+        ("deviations", Tuple[int, ...]),  # and which say how unsure those are: of [Gaussian_yolo]
+        ("limit", int),  # max: objects of an image that count
+        ("ignore_thresh", float),  # of the IoU with any object: no object is asked for, and none denied
+        ("truth_thresh", float),  # of the IoU with any object: this object is asked for
+        ("iou_thresh", float),  # of an anchor and an object: this anchor is to find it too; from 1 on only the best
+        ("iou_thresh_kind", str),  # one of IOU_KINDS
+        ("iou_loss", str),  # mse, or one of IOU_KINDS
+        ("iou_normalizer", float),
+        ("obj_normalizer", float),
+        ("cls_normalizer", float),  # Darknet heeds it with counters_per_class only
+        ("delta_normalizer", float),  # of all
+        ("uc_normalizer", float),  # of the deviations
+        ("max_delta", float),  # bound of the deltas of boxes, not with mse
+        ("label_smooth_eps", float),
+        ("stretch", float),  # scale_x_y
+        ("activated", bool),  # new_coords: the layer before has activated the values
+        ("objectness_smooth", bool),
+        ("focal_loss", bool),
+        ("multipliers", Tuple[float, ...]),  # of classes, from counters_per_class; empty: all 1
+        ("map", Tuple[int, ...]),  # class of the labels -> class of the head; empty: the same
+        ("shift", float),  # how far the centre lies from x and y, in box sizes
+    ],
+)
+IOU_KINDS = ("iou", "giou", "diou", "ciou")
 
 
 class Yolo(Op):
@@ -140,6 +174,50 @@ class Yolo(Op):
     def jitter(self, layer: "Layer") -> Optional[Jitter]:
         return jitter(layer)
 
+    def training(self, layer: "Layer") -> YoloTraining:
+        """Of the original Darknet, or else AlexeyAB's parse_yolo and parse_gaussian_yolo."""
+        old, classes = original(layer), layer["classes"]
+        given: Dict[str, Any] = dict(_ORIGINAL if old else self._given(layer))
+        return YoloTraining(
+            original=old,
+            classes=classes,
+            anchors=anchor_sizes(layer, tuple(range(layer["num"]))),
+            mask=layer["mask"] or tuple(range(layer["num"])),
+            coordinates=self.coordinates,
+            deviations=self.deviations,
+            limit=whole(layer, "max", 90 if old else 200),
+            ignore_thresh=real(layer, "ignore_thresh", 0.5),
+            truth_thresh=real(layer, "truth_thresh", 1.0),
+            map=class_map(layer, classes),
+            shift=self.shift(layer),
+            **given
+        )
+
+    def _given(self, layer: "Layer") -> Dict[str, Any]:
+        """The options that only AlexeyAB's Darknet trains by."""
+        if self.deviations:
+            refuse(layer, "objectness_smooth", "take it out, or use [yolo]")
+        anchor_sizes(layer, layer["mask"] or ())
+        limit = real(layer, "max_delta", float("inf"))
+        loss, kind = layer.text("iou_loss") or "mse", layer.text("iou_thresh_kind")
+        return {
+            "iou_thresh": real(layer, "iou_thresh", 1.0),
+            "iou_thresh_kind": kind if kind in IOU_KINDS else "iou",
+            "iou_loss": loss if loss in ("mse",) + IOU_KINDS else "iou",
+            "iou_normalizer": real(layer, "iou_normalizer", 0.75),
+            "obj_normalizer": real(layer, "obj_normalizer", 1.0),
+            "cls_normalizer": real(layer, "cls_normalizer", 1.0),
+            "delta_normalizer": real(layer, "delta_normalizer", 1.0),
+            "uc_normalizer": real(layer, "uc_normalizer", 1.0),
+            "max_delta": limit,
+            "label_smooth_eps": real(layer, "label_smooth_eps", 0.0),
+            "stretch": self._stretch(layer),
+            "activated": self._activated(layer),
+            "objectness_smooth": bool(whole(layer, "objectness_smooth", 0)),
+            "focal_loss": bool(whole(layer, "focal_loss", 0)) and not self.deviations,
+            "multipliers": multipliers(layer, layer["classes"], limit),
+        }
+
     def opencv_size(self, layer: "Layer", size: Shape, counted: List[int]) -> Shape:
         return size
 
@@ -165,6 +243,25 @@ class Yolo(Op):
 
     def describe(self, layer: "Layer") -> str:
         return layer.type
+
+
+_ORIGINAL = {
+    "iou_thresh": 1.0,
+    "iou_thresh_kind": "iou",
+    "iou_loss": "mse",
+    "iou_normalizer": 1.0,
+    "obj_normalizer": 1.0,
+    "cls_normalizer": 1.0,
+    "delta_normalizer": 1.0,
+    "uc_normalizer": 1.0,
+    "max_delta": float("inf"),
+    "label_smooth_eps": 0.0,
+    "stretch": 1.0,
+    "activated": False,
+    "objectness_smooth": False,
+    "focal_loss": False,
+    "multipliers": (),
+}  # what the original Darknet does in place of options that it does not know
 
 
 class GaussianYolo(Yolo):
