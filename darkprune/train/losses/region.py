@@ -20,7 +20,7 @@ class RegionLoss(HeadLoss):
 
     Every object asks for the anchor of its cell whose predicted size is most like its own (with bias_match: whose own
     size is); all other objectnesses are to be 0, but those whose box overlaps an object by more than thresh. Of several
-    objects that ask for one anchor the last one counts; in the original Darknet, without softmax, with all their classes.
+    objects that ask for one anchor the last one counts (in the original, without softmax, with all their classes).
 
     The two Darknets differ: the original has gradients of cross-entropies, and small boxes weigh up to twice;
     AlexeyAB's has those of squared distances, and without softmax its classes are raw values.
@@ -44,9 +44,8 @@ class RegionLoss(HeadLoss):
         box = torch.from_numpy(pairs.box[last]).to(x)
         wanted, weight = torch.zeros_like(boxes[:, :, 0]), torch.full_like(boxes[:, :, 0], o.noobject_scale)
         if len(box):
-            best = best_overlaps(
-                *boxes.flatten(3).transpose(1, 2).reshape(n, 4, -1).unbind(1), objects.image, objects.box, False
-            )
+            at_x, at_y, width, height = boxes.transpose(1, 2).reshape(n, 4, -1).unbind(1)
+            best = best_overlaps(at_x, at_y, width, height, objects.image, objects.box, False)
             weight.masked_fill_(best.iou.reshape(weight.shape) > o.thresh, 0.0)
         iou = box_iou(boxes[where[0], where[1], :, where[2], where[3]], box)
         wanted[where], weight[where] = iou if o.rescore else torch.ones_like(iou), o.object_scale
