@@ -28,13 +28,13 @@ _REFUSED = (
 )
 
 
-def losses_of(net: Net, box_gradient: str = "loss") -> Dict[int, HeadLoss]:
+def losses_of(net: Net, box_gradient: str = "darknet") -> Dict[int, HeadLoss]:
     """The losses of a net's heads, by the index of the layer whose output (of NetModule.forward) each takes.
 
     That is the head itself for heads that find objects, and for classifiers the layer before the [softmax].
 
     Args:
-        box_gradient: of boxes with an iou_loss: "loss" or "darknet"; see YoloLoss.
+        box_gradient: of boxes with an iou_loss: "darknet" or "loss"; see YoloLoss.
 
     Raises Unsupported for a head or an option that cannot be trained, and for a net without any; CfgError for an option
     that makes no sense.

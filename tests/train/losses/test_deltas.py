@@ -23,7 +23,7 @@ HEADER = "include/darknet.h"
 def ours(name, folder, dialect):
     """(deltas, parts of the loss) of a case."""
     net, raw, targets, _ = head_training.case(name, folder, dialect)
-    ((_, loss),) = losses_of(net, box_gradient="darknet").items()
+    ((_, loss),) = losses_of(net).items()
     loss.seen = dict(CASES, **dict(ORIGINAL, **FORK))[name].seen
     values = torch.tensor(raw, requires_grad=True)
     found = loss(values, targets, (net.input.shape.w, net.input.shape.h))
