@@ -1,10 +1,11 @@
 """Trains, prunes and recovers detectors of blood cells (the BCCD data set), and keeps what each step comes to.
 
-    python tools/results_bccd.py [--seeds 0,1,2] [--only NAME,...] [--threads N] [--write]
+    python tools/results_bccd.py [--seeds 0,1,2] [--only NAME,...] [--speed] [--write]
 
-Each step is a darkprune command, and a row of docs/bccd.csv as soon as it is done: a run that is cut short goes on where
-it stopped, training in the middle of its steps. All steps of a seed come before those of the next. The models lie in
-build/bccd; what a row depends on is made again where it is missing. --write makes the tables of docs/results.md.
+Each step is a darkprune command, and a row of docs/bccd.csv as soon as it is done: a run that is cut short goes on
+where it stopped, training in the middle of its steps. All steps of a seed come before those of the next. The models
+lie in build/bccd; what a row depends on is made again where it is missing. --speed times the pairs of the first seed
+in OpenCV and in Darknet, in turn; --write makes the tables of docs/results.md.
 
 Training images are the set's trainval list (292), accuracies are those of its test list (72 images) in OpenCV.
 """
@@ -27,7 +28,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_plan import DATA, FOLDER, steps_of  # noqa: E402
+from results_bccd_plan import DATA, FOLDER, TIMED, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
@@ -37,7 +38,6 @@ from darkprune.graph.build import load, totals  # noqa: E402
 from darkprune.graph.key import pair_key  # noqa: E402
 
 RESAMPLES = 200  # of the test images, the same ones for all rows
-MARGIN = 1e-6
 
 
 def weights_of_resamples(images):
@@ -114,6 +114,23 @@ def run(step, steps, seed):
     sys.stderr.write("{}\n".format(json.dumps(row)))
 
 
+def speed(seed):
+    """Times the baseline and what was pruned from it, in one run whose pairs take turns."""
+    steps = steps_of(seed)
+    names = [name for name in TIMED if os.path.exists(os.path.join(ROOT, steps[name].weights))]
+    command = [sys.executable, "-m", "darkprune", "bench", "--runners", "opencv,darknet", "--json"]
+    for name in names:
+        command += [steps[name].cfg, steps[name].weights]
+    found = json.loads(subprocess.check_output(command, cwd=ROOT).decode("utf-8"))
+    called = {model["model"]: name for model, name in zip(found["models"], names)}
+    with open(page.SPEED, "w") as stream:
+        stream.write(",".join(page.SPEED_COLUMNS) + "\n")
+    for made in found["runs"]:
+        row = {"seed": seed, "step": called[made["model"]], "runner": made["runner"], "commit": commit()}
+        row["ms"] = "{:.2f}".format(made["median_ms"])
+        _append(page.SPEED, page.SPEED_COLUMNS, row)
+
+
 def _append(path, columns, row):
     fresh = not os.path.exists(path)
     with open(path, "a", newline="") as stream:
@@ -141,11 +158,15 @@ def main():
     parser.add_argument("--seeds", default="0,1,2", help="(default: %(default)s)")
     parser.add_argument("--only", help="steps, by name")
     parser.add_argument("--list", action="store_true", help="print the steps and whether they have a row")
+    parser.add_argument("--speed", action="store_true", help="time the pairs of the first seed")
     parser.add_argument("--write", action="store_true", help="write the tables; measure nothing")
     arguments = parser.parse_args()
     if arguments.write:
         for part in page.PARTS:
             write_part(part, "results_bccd.py", page.PARTS[part]())
+        return
+    if arguments.speed:
+        speed(int(arguments.seeds.split(",")[0]))
         return
     prepare()
     for seed in map(int, arguments.seeds.split(",")):

@@ -9,6 +9,7 @@ DATA = os.path.join(FOLDER, "data", "bccd.data")
 CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "100", "60", "30"  # epochs
+TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
 STRENGTH = "0.25"
 RATES = {"sparse": "0.001", "tuned": "0.001"}
 

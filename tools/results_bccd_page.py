@@ -1,0 +1,85 @@
+"""The tables that tools/results_bccd.py makes of its rows."""
+
+import csv
+import os
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROWS, DRAWS = (os.path.join(ROOT, "docs", name) for name in ("bccd.csv", "bccd-resamples.csv"))
+SPEED = os.path.join(ROOT, "docs", "bccd-speed.csv")
+COLUMNS = ("seed", "step", "ap50", "map", "parameters", "bytes", "bflops", "zero_gammas", "key")
+COLUMNS += ("seconds", "commit", "command")
+SPEED_COLUMNS = ("seed", "step", "runner", "ms", "commit")
+HEAD = "| step | seeds | AP50 | against the baseline | Darknet's map | parameters | weights | BFLOPs | gammas at 0 |\n"
+HEAD += "|---|---|---|---|---|---|---|---|---|\n"
+
+
+def _read(path):
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def rows():
+    """All rows, as measured, in order."""
+    return _read(ROWS)
+
+
+def _draws():
+    """(seed, step) -> float64 [resamples]: AP50 of each resample of the test images."""
+    return {(row["seed"], row["step"]): np.array(row["ap50"].split(), float) / 10000 for row in _read(DRAWS)}
+
+
+def _names(found):
+    """Steps in the order in which they were first measured."""
+    return list(dict.fromkeys(row["step"] for row in found))
+
+
+def _line(name, found, draws):
+    mine = [row for row in found if row["step"] == name]
+    baseline = {row["seed"]: float(row["ap50"]) for row in found if row["step"] == "baseline"}
+    mean = {key: np.mean([float(row[key]) for row in mine]) for key in ("ap50", "map", "bflops", "zero_gammas")}
+    cells = [name, str(len(mine)), "{:.2f}".format(100 * mean["ap50"])]
+    paired = [row["seed"] for row in mine if row["seed"] in baseline]
+    if name == "baseline" or not paired:
+        cells.append("")
+    else:
+        gain = np.mean([float(row["ap50"]) - baseline[row["seed"]] for row in mine if row["seed"] in baseline])
+        apart = np.mean([draws[seed, name] - draws[seed, "baseline"] for seed in paired], axis=0)
+        low, high = np.percentile(apart, [2.5, 97.5])
+        cells.append("{:+.2f} ({:+.2f} to {:+.2f})".format(100 * gain, 100 * low, 100 * high))
+    cells.append("{:.2f}".format(100 * mean["map"]))
+    cells.append("{:,.0f}".format(np.mean([int(row["parameters"]) for row in mine])))
+    cells.append("{:,.0f} KB".format(np.mean([int(row["bytes"]) for row in mine]) / 1000))
+    cells.append("{:.3f}".format(mean["bflops"]))
+    cells.append("{:.0f} %".format(100 * mean["zero_gammas"]))
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def accuracy():
+    """The table of all steps."""
+    found, draws = rows(), _draws()
+    if not found:
+        return "Nothing was measured yet.\n"
+    return HEAD + "".join(_line(name, found, draws) for name in _names(found))
+
+
+def speed():
+    """The table of times."""
+    found = _read(SPEED)
+    if not found:
+        return "Nothing was measured yet.\n"
+    text = "| pair | ms in OpenCV | ratio | ms in Darknet | ratio |\n|---|---|---|---|---|\n"
+    first = {row["runner"]: float(row["ms"]) for row in reversed(found) if row["step"] == "baseline"}
+    for name in _names(found):
+        cells = [name]
+        for runner in ("opencv", "darknet"):
+            mine = [float(row["ms"]) for row in found if row["step"] == name and row["runner"] == runner]
+            cells += ["{:.1f}".format(mine[-1]), "{:.2f}".format(first[runner] / mine[-1])] if mine else ["", ""]
+        text += "| " + " | ".join(cells) + " |\n"
+    return text
+
+
+PARTS = {"bccd": accuracy, "bccd-speed": speed}
