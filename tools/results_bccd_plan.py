@@ -10,8 +10,11 @@ CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "100", "60", "30"  # epochs
 TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
-STRENGTH = "0.25"
-RATES = {"sparse": "0.001", "tuned": "0.001"}
+STRENGTH = "1"
+# Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
+# would silence everything or nothing: sparsity is trained with momentum
+SPARSIFY = ["--adam", "0", "--learning-rate", "0.002"]
+TUNE = ["--learning-rate", "0.001"]
 
 Step = NamedTuple(
     "Step",
@@ -86,7 +89,7 @@ def steps_of(seed):
 
 
 def _sparse(plan, base, name, method):
-    options = ["--sparsity", STRENGTH, "--sparsity-method", method, "--learning-rate", RATES["sparse"]]
+    options = ["--sparsity", STRENGTH, "--sparsity-method", method] + SPARSIFY
     return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
 
 
@@ -98,7 +101,7 @@ def _recovered(plan, base, sparse, name, options):
 
 def _tuned(plan, base, pruned, name, ways):
     for way in ways:
-        epochs, options, needs = TUNED, ["--learning-rate", RATES["tuned"]], [name]
+        epochs, options, needs = TUNED, TUNE, [name]
         if way == "distilled":
             options, needs = options + ["--teacher", base.cfg, base.weights], [name, "baseline"]
         if way == "reinit":
