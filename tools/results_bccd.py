@@ -141,7 +141,7 @@ def _append(path, columns, row):
 
 
 def prepare():
-    """The data set in Darknet's layout, in build/bccd/data."""
+    """The data set in Darknet's layout, in build/bccd/bccd."""
     if os.path.exists(os.path.join(ROOT, DATA)):
         return
     source = os.path.join(os.environ.get("DARKPRUNE_SHARED", os.path.join(ROOT, "..", "shared")), "datasets", "bccd")

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from typing import List, NamedTuple, Optional
 
 FOLDER = os.path.join("build", "bccd")
-DATA = os.path.join(FOLDER, "data", "bccd.data")
+DATA = os.path.join(FOLDER, "bccd", "bccd.data")
 CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "100", "60", "30"  # epochs
