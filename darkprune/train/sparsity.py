@@ -4,16 +4,17 @@ Network slimming (Liu et al., 2017) adds strength x |gamma| of every gamma to th
 that is tied to it, so here the penalty is that of the group lasso (Yuan and Lin, 2006): the L2 norm of the gammas of a
 set, times the square root of their number. For a set of one gamma both are the same. The root makes a trunk of many
 layers and a single channel comparable: each reaches zero when the root mean square of its gammas does, however many
-they are, and stays there while the root mean square of their gradients is below the strength.
+they are. (Without the root a trunk of eight layers lost none of its channels by the time other layers had lost 84 % of
+theirs; with the number of gammas in its place it went first.)
 
     sparsity = Sparsity(net, module, strength=0.1)
     loss.backward(); sparsity.add_gradient(); optimizer.step(); sparsity.shrink(rate)
 
 proximal: after the step the norm of each set is lowered by strength x rate x root, or to exactly 0 (soft threshold).
-The optimizer is left alone: its momentum of a gamma at 0 goes on averaging the gradient of the loss, and takes the
-set back where that is above the strength. subgradient: the penalty's slope is added to the gradients, as network
-slimming does it; nothing stays at exactly 0. There the optimizer multiplies the penalty by 1 / (1 - momentum) as it
-does the loss, so that strength s is comparable to a proximal s / (1 - momentum).
+The optimizer is left alone: its momentum of a gamma at 0 goes on adding up the gradients of the loss, and takes the set
+back once the root mean square of that is above the strength. subgradient: the penalty's slope is added to the
+gradients, as network slimming does it, and nothing stays at exactly 0. There momentum multiplies the penalty by
+1 / (1 - momentum), as it does the loss, so that strength s is comparable to a proximal s / (1 - momentum).
 
 A moving average of the weights only comes near zero: `silence` gives it the zeros of the module when it is written.
 That is harmless once the sets have been at zero for as long as the average remembers, not right after they died.

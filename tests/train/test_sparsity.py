@@ -4,17 +4,22 @@ import numpy as np
 import pytest
 
 import need
+from darkprune.data.labels import Truth
 from darkprune.errors import UsageError
 from darkprune.graph.build import build
 from darkprune.graph.channels import Channels
 from darkprune.prune.pipeline import prune
 from darkprune.train.initial import start
-from small_nets import HEAD, cfg, conv, distance, parse, shortcut
+from small_nets import HEAD, cfg, conv, distance, parse, section, shortcut
 
 torch = need.torch()
 
 from darkprune.backends.torch_module import NetModule, to_net  # noqa: E402
+from darkprune.train.examples import Batch  # noqa: E402
+from darkprune.train.losses import losses_of  # noqa: E402
+from darkprune.train.settings import Settings  # noqa: E402
 from darkprune.train.sparsity import Schedule, Sparsity, parse_schedule  # noqa: E402
+from darkprune.train.step import Stepper  # noqa: E402
 
 TRUNK = cfg(
     conv(16, stride=2),
@@ -72,6 +77,47 @@ def test_sets_die_whole_and_pruning_them_changes_nothing():
     assert pruned.reached > 0.75 and pruned.preflight["damage"] == 0
     assert distance(trained, pruned.net) < 1e-5
     assert sparsity.forecast([0.8]) == [{"channels": 0.8, "reached": pruned.reached, "damage": 0.0}]
+
+
+DETECTOR = cfg(
+    conv(12, stride=2),
+    conv(12, stride=2),
+    conv(8, 1),
+    conv(12),
+    shortcut(-3),
+    conv(12, 3, groups=12),
+    conv(7, 1, "linear", bn=None),
+    section("yolo", mask=0, anchors="10,10", classes=2, num=1),
+    width=32,
+    height=32,
+)
+
+
+def rectangles(random, count=16):
+    """Images of noise, each with a bright rectangle whose colour is its class."""
+    images, truths = random.randint(0, 80, (count, 32, 32, 3)).astype(np.uint8), []
+    for image in images:
+        w, h = random.randint(6, 14, 2)
+        x, y, kind = random.randint(0, 32 - w), random.randint(0, 32 - h), random.randint(2)
+        image[y : y + h, x : x + w, kind] += 150
+        truths.append(Truth(np.array([kind]), np.array([[x + w / 2, y + h / 2, w, h]]) / 32))
+    return Batch(images, truths)
+
+
+def test_a_detector_learns_under_the_penalty():
+    net = start(build(parse(DETECTOR)), 1, objectness=0.01)
+    module, random = NetModule(net), np.random.RandomState(3)
+    sparsity = Sparsity(net, module, strength=1.0)
+    settings = Settings.of(net, batch=16, max_batches=100, momentum=0.9)
+    stepper = Stepper(module, losses_of(net), settings, sparsity=sparsity)
+    batches = [rectangles(random) for _ in range(4)]
+    losses = [stepper.step([batches[step % 4]], 0.02, "a step")["loss"] for step in range(100)]
+    assert np.mean(losses[-4:]) < 0.25 * losses[0]
+    trained, found = to_net(module.eval()), sparsity.report()
+    assert found["zero_sets"] > 0.15
+    pruned = prune(trained, channels=found["zero_filters"] - 0.02)
+    assert pruned.preflight["damage"] == 0 and pruned.reached > 0.1
+    assert distance(trained, pruned.net) < 1e-5
 
 
 def test_a_subgradient_reaches_no_zero():
