@@ -22,6 +22,11 @@ MOST_WORKERS = 4
 __all__ = ["Batch", "Loader"]
 
 
+def default_workers() -> int:
+    """Where there are two processors the training keeps both busy, and workers would only take turns with it."""
+    return min(MOST_WORKERS, max(0, (os.cpu_count() or 1) - 2))
+
+
 class Loader:
     """Batches for a net.
 
@@ -32,7 +37,8 @@ class Loader:
     Args:
         net: what the images are for.
         batch: images of a step, over all parts and processes.
-        workers: processes that prepare them; 0: this one does; None: one for each processor, up to 4.
+        workers: processes that prepare them; 0: this one does; None: as many as there are processors
+            beyond the two that train, up to 4.
         sizes: the width and height of the images of a step.
         cache: bytes of decoded images to keep, over all workers.
 
@@ -62,7 +68,7 @@ class Loader:
             cause = "a batch of {} images cannot be cut into {} parts".format(batch, parts * world)
             raise UsageError(cause, hint="batch is a multiple of subdivisions, and of the processes that share it")
         shape = net.input.shape
-        workers = min(MOST_WORKERS, os.cpu_count() or 1) if workers is None else workers
+        workers = default_workers() if workers is None else workers
         if workers < 0:
             raise UsageError("{} workers".format(workers), hint="give 0 or more")
         self.images = len(data_set.images)
