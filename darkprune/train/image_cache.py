@@ -7,11 +7,13 @@ import numpy as np
 
 from darkprune.detect.image_file import declared_size, import_cv2, read_image
 from darkprune.detect.preprocess import grey
+from darkprune.errors import UsageError, place
 
 cv2 = import_cv2()
 
 HEADER = 1 << 16  # bytes in which a file says how large its image is; those that say it later are not kept
 LARGE = 6  # times the net's input
+MOST_SIDE = 32766  # pixels; OpenCV's warp takes no longer rows and columns
 
 
 class ImageCache:
@@ -51,7 +53,8 @@ class ImageCache:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Tuple[np.ndarray, Tuple[float, ...]]:
-        """The image, which must not be written to, and the mean of each channel. Errors as `read_image`."""
+        """The image, which must not be written to, and the mean of each channel. Errors as
+        `read_image`, and UsageError for one that is too long for OpenCV."""
         spot = self._spots[number]
         if spot is None:
             pixels = self._decode(number)
@@ -77,6 +80,9 @@ class ImageCache:
     def _decode(self, number: int) -> np.ndarray:
         pixels = read_image(self.paths[number])
         rows, columns = self._halved(*pixels.shape[:2])
+        if max(rows, columns) > MOST_SIDE:
+            cause = "the image has {} x {} pixels, more than {} a side".format(columns, rows, MOST_SIDE)
+            raise UsageError(cause, place(self.paths[number]), "cut the image, or scale it down")
         if (rows, columns) != pixels.shape[:2]:
             whole = pixels[: rows * (pixels.shape[0] // rows), : columns * (pixels.shape[1] // columns)]
             pixels = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)

@@ -14,9 +14,9 @@ from darkprune.graph.net import Net
 from darkprune.train.augment import Augmentation, unused
 from darkprune.train.examples import Batch, Examples, Spot
 from darkprune.train.image_cache import ImageCache
-from darkprune.train.workers import Workers
+from darkprune.train.workers import Workers, can_fork
 
-CACHE = 2 << 30  # bytes
+CACHE = 2 << 30  # bytes, and no more than a quarter of the memory
 MOST_WORKERS = 4
 
 __all__ = ["Batch", "Loader"]
@@ -24,7 +24,13 @@ __all__ = ["Batch", "Loader"]
 
 def default_workers() -> int:
     """Where there are two processors the training keeps both busy, and workers would only take turns with it."""
-    return min(MOST_WORKERS, max(0, (os.cpu_count() or 1) - 2))
+    return min(MOST_WORKERS, max(0, (os.cpu_count() or 1) - 2)) if can_fork() else 0
+
+
+def _default_cache() -> int:
+    if not hasattr(os, "sysconf"):
+        return CACHE
+    return min(CACHE, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
 
 
 class Loader:
@@ -40,7 +46,8 @@ class Loader:
         workers: processes that prepare them; 0: this one does; None: as many as there are processors
             beyond the two that train, up to 4.
         sizes: the width and height of the images of a step.
-        cache: bytes of decoded images to keep, over all workers.
+        cache: bytes of decoded images to keep, over all workers of this process; None: 2 GiB, or a quarter of the
+            memory where that is less.
 
     `images` is the number of images of an epoch, `notices` tells of keys in the cfg that have no effect.
 
@@ -59,7 +66,7 @@ class Loader:
         sizes: Callable[[int], Tuple[int, int]],
         rank: int = 0,
         world: int = 1,
-        cache: int = CACHE,
+        cache: Optional[int] = None,
     ) -> None:
         require_image_input(net)
         if not data_set.images:
@@ -69,11 +76,13 @@ class Loader:
             raise UsageError(cause, hint="batch is a multiple of subdivisions, and of the processes that share it")
         shape = net.input.shape
         workers = default_workers() if workers is None else workers
-        if workers < 0:
-            raise UsageError("{} workers".format(workers), hint="give 0 or more")
+        if workers < 0 or workers and not can_fork():
+            raise UsageError("{} workers".format(workers), hint="give 0 or more; 0 where the system cannot fork")
         self.images = len(data_set.images)
         self.notices = unused(net, isinstance(data_set, DetectionSet))
-        self.cache = ImageCache(data_set.images, shape.c, (shape.w, shape.h), cache)
+        self.cache = ImageCache(
+            data_set.images, shape.c, (shape.w, shape.h), _default_cache() if cache is None else cache
+        )
         self._batch, self._parts, self._rank, self._world = batch, parts, rank, world
         self._sizes = sizes
         self._workers = Workers(Examples(self.cache, data_set, augmentation, batch, seed), workers)

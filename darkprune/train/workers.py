@@ -1,5 +1,6 @@
 """Processes that make batches ahead of time: torch's DataLoader, told what to make by keys."""
 
+import multiprocessing
 import signal
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
 
@@ -58,6 +59,11 @@ class Workers:
                 raise
             hint = "it may have run out of memory, or of shared memory (/dev/shm): take fewer workers, or none"
             raise TrainingError("a process that prepares images ended: {}".format(error), hint=hint) from error
+
+
+def can_fork() -> bool:
+    """Whether workers can share the memory of this process."""
+    return "fork" in multiprocessing.get_all_start_methods()
 
 
 def _data_loader(make: Make, keys: "_Keys", count: int) -> DataLoader:

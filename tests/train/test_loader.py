@@ -206,6 +206,15 @@ def test_images_much_larger_than_needed_are_halved(tmp_path):
     assert ImageCache(cache.paths, 3, (96, 129), 1 << 24)[0][0].shape == pixels.shape
 
 
+def test_images_too_long_for_a_warp_are_named(tmp_path):
+    path = write(tmp_path / "a.png", np.zeros((2, 33000, 3), np.uint8))
+    with pytest.raises(UsageError) as caught:
+        ImageCache([path], 3, (96, 64), 0)[0]
+    assert str(caught.value) == (
+        "{}: error: the image has 33000 x 2 pixels, more than 32766 a side\nhint: cut the image, or scale it down"
+    ).format(path)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_unreadable_images_are_named(rectangles, tmp_path, workers):
     bad = tmp_path / "bad.png"
@@ -286,7 +295,7 @@ def test_ctrl_c_leaves_no_tracebacks_of_workers(rectangles):
             "a batch of 0 images cannot be cut into 1 parts\nhint: batch is a multiple of subdivisions, and of "
             "the processes that share it",
         ),
-        ({"workers": -1}, "-1 workers\nhint: give 0 or more"),
+        ({"workers": -1}, "-1 workers\nhint: give 0 or more; 0 where the system cannot fork"),
     ],
 )
 def test_what_cannot_be(rectangles, changes, said):
