@@ -15,7 +15,7 @@ from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
-from darkprune.prune.plan import Plan
+from darkprune.prune.plan import Plan, require_pair
 
 TINY = 1e-12
 
@@ -44,10 +44,13 @@ class Hint:
 def find_hints(student: Net, teacher: Net, numbers: Sequence[int], plan: Optional[Plan]) -> List[Hint]:
     """A hint for each layer of the teacher that is named by its index.
 
-    Raises UsageError for a layer that one of the nets has not, and for maps of another size.
+    Raises UsageError for a layer that one of the nets has not, and for maps of another size; PlanError for a plan that
+    was made for another net than the teacher.
     """
     if not numbers:
         return []
+    if plan is not None:
+        require_pair(plan, teacher)
     places = _surviving_layers(teacher, plan)
     kept = None if plan is None else _surviving_channels(teacher, plan)
     found = []

@@ -63,6 +63,6 @@ def _left_alone(channels: Channels, sets: np.ndarray) -> Dict[str, int]:
     counts = {
         "may not go": int(np.count_nonzero(pinned)),
         "no gamma": int(np.count_nonzero(rest & ~channels.scored)),
-        "added to maps without gamma": int(np.count_nonzero(rest & channels.scored)),
+        "tied to filters without gamma": int(np.count_nonzero(rest & channels.scored)),
     }
     return {why: count for why, count in counts.items() if count}

@@ -5,7 +5,7 @@ import pytest
 
 import need
 from darkprune.data.labels import Truth
-from darkprune.errors import UsageError
+from darkprune.errors import PlanError, UsageError
 from darkprune.graph.build import build
 from darkprune.prune.pipeline import prune
 from darkprune.train.initial import start
@@ -199,6 +199,15 @@ def test_hints_across_removed_blocks(tmp_path):
         Distillation(pruned.net, teacher, hints=[entry["shortcut"]], plan=pruned.plan)
     assert "error: layer {} of the teacher is not in the student".format(entry["shortcut"]) in str(caught.value)
     assert caught.value.hint == "choose a layer that both have, with maps of the same size"
+
+
+def test_a_plan_for_another_net_gives_no_hints(tmp_path):
+    teacher = written(tmp_path, RESIDUAL, dead=0.5)
+    pruned = prune(teacher, channels=0.4)
+    with pytest.raises(PlanError) as caught:
+        Distillation(pruned.net, start(teacher, 3), hints=[3], plan=pruned.plan)
+    assert "the plan was made for another pair" in str(caught.value)
+    Distillation(pruned.net, start(teacher, 3), plan=pruned.plan)  # nobody asks it
 
 
 def test_hints_without_a_plan_compare_where_maps_are_active():

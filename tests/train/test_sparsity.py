@@ -189,7 +189,7 @@ def test_gammas_that_cannot_go_are_left_alone():
     }
     assert alive == {0, 6}  # added to what has no gamma; the output of the net
     report = sparsity.report()
-    assert report["left_alone"] == {"may not go": 4, "no gamma": 6, "added to maps without gamma": 4}
+    assert report["left_alone"] == {"may not go": 4, "no gamma": 6, "tied to filters without gamma": 4}
     assert (report["sets"], report["zero_sets"], report["zero_gammas"]) == (8, 1.0, 0.5)
     assert report["quiet_layers"] == [3, 5]
 
