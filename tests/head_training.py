@@ -85,7 +85,7 @@ def deltas(folder, library, header, raw, truth, seen=-1, own=False):
 
 # ---- cases: head, channels, what the targets are, images seen
 
-ANCHORS = {"anchors": "6,8, 16,13, 20,24, 9,20", "num": 4, "mask": "0,3", "classes": 3}
+ANCHORS = {"anchors": "6,4, 16,13, 20,24, 4,9", "num": 4, "mask": "0,3", "classes": 3}
 YOLO = dict(ANCHORS, ignore_thresh=0.3, max=20)
 CELLS = {"anchors": ".6,.8, 1.6,1.3", "num": 2, "classes": 3, "coords": 4, "thresh": 0.3}
 SCALES = {"object_scale": 5, "coord_scale": 2, "noobject_scale": 0.5, "class_scale": 1.5}
@@ -148,11 +148,12 @@ FORK = {
     "region, focal_loss": _region(softmax=1, focal_loss=1),
     "cost, smooth": _classes(section("cost", type="smooth")),  # the original has the wrong sign there
 }
+ALL = dict(CASES, **dict(ORIGINAL, **FORK))
 
 
 def case(name, folder, dialect):
     """Writes a case's pair; gives (net, raw values, targets, targets as that Darknet lays them out)."""
-    one = dict(CASES, **dict(ORIGINAL, **FORK))[name]
+    one = ALL[name]
     grid = (3, 2) if one.boxes else (1, 1)
     found = net(folder, one.head, one.channels, 3, grid, dialect)
     random = np.random.RandomState(sum(map(ord, name)))
@@ -187,7 +188,7 @@ def _cells(found, side, classes=3):
 def darknets_case(name, folder, library, header, dialect):
     """(deltas [N, C, h, w], cost of the head) of a case in a real Darknet."""
     _, raw, _, laid_out = case(name, folder, dialect)
-    one = dict(CASES, **dict(ORIGINAL, **FORK))[name]
+    one = ALL[name]
     delta, cost = deltas(folder, library, header, raw, laid_out, one.seen, own=name.startswith("region"))
     return delta, float(cost[1])
 

@@ -90,6 +90,8 @@ class Run:
             rate = learning_rate(settings, step, self.seed)
             if self.stepper.sparsity is not None:
                 self.stepper.sparsity.progress(step / settings.max_batches)
+            for loss in self.stepper.losses.values():  # [region] starts otherwise than it goes on
+                loss.seen = self.net.header.seen + (step + 1) * settings.batch
             values = self.stepper.step(parts, rate, "step {}".format(step + 1))
             self.done = step + 1
             if self.average is not None:

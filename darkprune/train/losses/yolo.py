@@ -51,8 +51,9 @@ class YoloLoss(HeadLoss):
         box_gradient: of iou_loss=iou, giou, diou and ciou. "darknet": AlexeyAB's deltas, which are no gradient (see
             `darknet_gradient`): they are gradients for the box in shares of the image, without the factors between
             the raw values and the box but for exp(w) and exp(h). The iou_normalizer of published cfgs (0.07, 0.05)
-            belongs to them. "loss": the gradient of 2 iou_normalizer (1 - overlap) for the raw values, which is 5 to
-            50 times smaller; iou_normalizer is then 0.75 or more.
+            belongs to them. "loss": the gradient of 2 iou_normalizer (1 - overlap) for the raw values. On grids of 10
+            to 40 cells that is 4 to 19 times smaller for w and h and 20 to 80 times for x and y, with nearly the same
+            direction; iou_normalizer is then 0.75 or so.
     """
 
     def __init__(self, layer: Any, box_gradient: str = "darknet") -> None:
@@ -83,9 +84,10 @@ class YoloLoss(HeadLoss):
             class_delta, class_value, factor = self._classes(logits, wanted[where], at, groups)
             self._objectness(wanted, weight, found, at, groups, where)
             delta[where[0], where[1], entries + 1 :, where[2], where[3]] = class_delta
-            box_delta, box_value, iou = self._boxes(head, at)
-            summed = self._summed(box_delta, groups, factor)
-            delta[where[0], where[1], :entries, where[2], where[3]] = summed
+            box_delta, lost, iou = self._boxes(head, at)
+            summed = self._summed(torch.cat([box_delta, lost[:, None]], dim=1), groups, factor)
+            delta[where[0], where[1], :entries, where[2], where[3]] = summed[:, :-1]
+            box_value = summed[:, -1].sum()
             parts = {"box": float(box_value), "classes": float(class_value)}
             value, iou = box_value + class_value, iou[at.early :]
         delta[:, :, entries] = weight * (wanted - found)
@@ -111,7 +113,9 @@ class YoloLoss(HeadLoss):
         near = iou > o.ignore_thresh
         if not o.original:
             entries = len(o.coordinates) + len(o.deviations)
-            near &= (head.x[:, :, entries + 1 :] > (SURE if o.activated else _LOGIT)).any(dim=2)
+            at = torch.nonzero(near, as_tuple=True)
+            scores = head.x[at[0], at[1], entries + 1 :, at[2], at[3]]
+            near[at] = (scores > (SURE if o.activated else _LOGIT)).any(dim=1)
         if o.objectness_smooth:
             wanted = torch.where(near, iou, wanted)
         else:
@@ -150,7 +154,7 @@ class YoloLoss(HeadLoss):
         device = head.x.device
         index = tuple(torch.from_numpy(column).to(device) for column in pairs[:4])
         weights = np.array(o.multipliers or [1.0] * max(1, o.classes), np.float32)[pairs.kind]
-        weight = torch.from_numpy(weights).to(device)
+        weight = torch.from_numpy(weights).to(head.x)
         return _At(pairs, index, torch.from_numpy(pairs.box).to(head.x), count, weight)  # type: ignore[arg-type]
 
     def _objectness(
@@ -196,7 +200,7 @@ class YoloLoss(HeadLoss):
         return delta, (factor * distance).sum(), (delta > 0).sum(dim=1).clamp(min=1)
 
     def _boxes(self, head: _Head, at: _At) -> Tuple[Tensor, Tensor, Tensor]:
-        """Deltas [n, values] of the pairs' boxes, the loss, and the IoUs [n]."""
+        """Deltas [n, values] of the pairs' boxes, their loss [n], and their IoUs [n]."""
         o = self.options
         image, anchor, row, column = at.index
         entries = len(o.coordinates) + len(o.deviations)
@@ -219,7 +223,7 @@ class YoloLoss(HeadLoss):
         if o.iou_loss != "mse" or o.deviations:
             delta = torch.where(torch.isfinite(delta), delta, torch.zeros_like(delta))
             delta.clamp_(-o.max_delta, o.max_delta)
-        return delta, (gain * value).sum(), box_iou(box, at.box)
+        return delta, gain * value, box_iou(box, at.box)
 
     def _box(self, raw: Tensor, cell: Tensor, grid: Tensor, sizes: Tensor) -> Tensor:
         """cx, cy, w, h [n, 4] as shares of the input, from raw values [n, values] of anchors with these sizes."""
@@ -261,7 +265,9 @@ class YoloLoss(HeadLoss):
         delta = torch.zeros_like(raw)
         delta[:, places] = away * scale[:, None]
         lost = 0.5 * away**2
-        if not o.activated:  # the delta of x and y is the gradient of a cross-entropy
+        if o.activated:  # the delta of x and y lacks the factor scale_x_y
+            lost[:, :2] /= o.stretch
+        else:  # it is the gradient of a cross-entropy
             share = (corner + 0.5 * (o.stretch - 1)) / o.stretch
             lost[:, :2] = o.stretch * cross_entropy(raw[:, places[:2]], share)
         return delta, scale * lost.sum(dim=1)
@@ -282,11 +288,11 @@ class YoloLoss(HeadLoss):
         delta[:, list(o.deviations)] = o.uc_normalizer * pull * (far**2 / deviation - 1 / (deviation + _SIGMA))
         return delta, -0.5 * scale * torch.log(density + _TINY).sum(dim=1)
 
-    def _summed(self, delta: Tensor, groups: Cells, factor: Tensor) -> Tensor:
-        """Deltas [m, values] of anchors, from those of their pairs."""
+    def _summed(self, pairs: Tensor, groups: Cells, factor: Tensor) -> Tensor:
+        """Deltas and losses [m, values] of anchors, from those of their pairs [n, values]."""
         o = self.options
         if o.original:
-            return delta[torch.from_numpy(groups.last).to(delta.device)]
-        of = torch.from_numpy(groups.of).to(delta.device)
-        found = delta.new_zeros((len(groups.first), delta.shape[1])).index_add_(0, of, delta)
+            return pairs[torch.from_numpy(groups.last).to(pairs.device)]
+        of = torch.from_numpy(groups.of).to(pairs.device)
+        found = pairs.new_zeros((len(groups.first), pairs.shape[1])).index_add_(0, of, pairs)
         return found / factor[:, None] if o.iou_thresh < 1 or o.deviations else found

@@ -24,7 +24,7 @@ def ours(name, folder, dialect):
     """(deltas, parts of the loss) of a case."""
     net, raw, targets, _ = head_training.case(name, folder, dialect)
     ((_, loss),) = losses_of(net).items()
-    loss.seen = dict(CASES, **dict(ORIGINAL, **FORK))[name].seen
+    loss.seen = head_training.ALL[name].seen
     values = torch.tensor(raw, requires_grad=True)
     found = loss(values, targets, (net.input.shape.w, net.input.shape.h))
     found.total.backward()
@@ -53,5 +53,5 @@ def test_gradients_are_alexeyabs_deltas(tmp_path, name):
         said = json.load(stream)[name]
     found, parts = ours(name, tmp_path, "alexeyab")
     assert_same(found.ravel(), np.array(said["delta"]), 5e-6)
-    if "delta" in parts and "iou_loss" not in dict(CASES, **FORK)[name].head:
+    if "delta" in parts and "iou_loss" not in head_training.ALL[name].head:
         assert abs(parts["delta"] - said["cost"]) < 2e-5 * said["cost"]
