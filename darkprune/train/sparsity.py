@@ -49,6 +49,7 @@ Schedule = NamedTuple(
     ],
 )
 CONSTANT = Schedule("constant", 1.0, 1.0, 0.0)
+PERCENTILES = (25, 50, 75, 90)
 LOGGED = (0.3, 0.6, 0.8)  # shares of the filters whose predicted damage is logged
 
 
@@ -163,10 +164,12 @@ class Sparsity:
         return forecast(to_net(self.module), shares)
 
     def columns(self) -> Dict[str, float]:
-        """The columns of a log: shares of gammas, sets and filters at exactly 0, and what pruning a share of the
-        filters is predicted to damage now."""
+        """The columns of a log: shares of gammas, sets and filters at exactly 0, percentiles of the sets' largest
+        |gamma|, and what pruning a share of the filters is predicted to damage now."""
         found = self.report()
         columns = {key: float(found[key]) for key in ("zero_gammas", "zero_sets", "zero_filters", "near_zero")}
+        for percent, gamma in zip(PERCENTILES, np.percentile(self.scores(), PERCENTILES)):
+            columns["gamma_p{}".format(percent)] = float(gamma)
         for row in self.forecast(LOGGED):
             columns["damage_{:g}".format(100 * row["channels"])] = row["damage"]
         return columns

@@ -303,3 +303,13 @@ def test_schedules_are_written_as_one_word():
             "error: {!r} is no schedule of the strength\n"
             "hint: use constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
         ).format(wrong)
+
+
+def test_the_log_shows_how_the_gammas_are_spread():
+    _, module, sparsity = made(TIED)
+    set_gammas(module, _0=[1, 0], _1=[0.5, 0], _2=[0.25, 0])
+    found = sparsity.columns()
+    spread = [found["gamma_p{}".format(percent)] for percent in (25, 50, 75, 90)]
+    assert spread == pytest.approx([0, 0.125, 0.4375, 0.775]) and found["zero_sets"] == 0.5
+    rows = sparsity.forecast([0.6, 0.8])
+    assert [found["damage_60"], found["damage_80"]] == [row["damage"] for row in rows]
