@@ -16,6 +16,7 @@ torch = need.torch()
 
 from darkprune.backends.torch_module import NetModule, to_net  # noqa: E402
 from darkprune.train.examples import Batch  # noqa: E402
+from darkprune.train.loop import Run  # noqa: E402
 from darkprune.train.losses import losses_of  # noqa: E402
 from darkprune.train.settings import Settings  # noqa: E402
 from darkprune.train.sparsity import Schedule, Sparsity, parse_schedule  # noqa: E402
@@ -290,6 +291,16 @@ def test_the_moving_average_gets_the_same_zeros():
     sparsity.silence(average)
     for index, zeros in ((0, [False, True]), (1, [False, True]), (2, [False, True])):
         assert (average.layers[index].array("scales") == 0).tolist() == zeros
+
+
+def test_what_a_training_with_a_moving_average_writes_has_the_zeros(tmp_path):
+    net, module, sparsity = made(TIED)
+    settings = Settings.of(net, batch=1, max_batches=9, ema_alpha=0.9)
+    stepper = Stepper(module, {}, settings, sparsity=sparsity)
+    run = Run(stepper, net, loader=None, images=1, prefix=str(tmp_path / "net"))
+    set_gammas(module, _0=[0.5, 0], _1=[0.5, 0], _2=[0.25, 0])
+    assert [run.learnt().layers[index].array("scales").tolist() for index in range(3)] == [[1, 0]] * 3
+    assert run.average.module.layers[0].scales.tolist() == [1, 1]  # what it goes on from
 
 
 def test_schedules_are_written_as_one_word():
