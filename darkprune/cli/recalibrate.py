@@ -6,20 +6,16 @@ them. A hundred images such as the net was trained with are enough; nothing but 
 """
 
 import argparse
-from typing import Any, Dict, Iterator, List
-
-import numpy as np
+from typing import Any, Dict, List
 
 from darkprune.cli.common import add_common, grouped, notice_texts, print_json, progress, warn, write
 from darkprune.darknet.pair import PairWriter
 from darkprune.data import image_list
-from darkprune.detect.image_file import read_image
-from darkprune.detect.preprocess import prepare, require_image_input
+from darkprune.detect.preprocess import batches, require_image_input
 from darkprune.edit.recalibrate import RUNNERS, Recalibrated, recalibrate, require_statistics
 from darkprune.edit.resize import resize
 from darkprune.errors import UsageError
 from darkprune.graph.build import load
-from darkprune.graph.net import Net
 from darkprune.graph.save import PLAN_SUFFIX, save
 
 BATCH = 8
@@ -71,14 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
         warn(made.net.notices)
         write(_text(made, written))
     return 0
-
-
-def batches(net: Net, files: List[str], size: int, letterbox: bool) -> Iterator[np.ndarray]:
-    """The images as float32 [n,C,H,W] of the net's input, at most `size` at once."""
-    shape = net.input.shape
-    for start in range(0, len(files), size):
-        pixels = [read_image(path) for path in files[start : start + size]]
-        yield np.stack([prepare(image, shape.w, shape.h, shape.c, letterbox)[0] for image in pixels])
 
 
 def _as_dict(made: Recalibrated, files: List[str]) -> Dict[str, Any]:

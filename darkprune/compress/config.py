@@ -43,7 +43,8 @@ class Section:
 
     def said(self) -> Dict[str, str]:
         """All values as text, to tell two configs apart."""
-        return {key: repr(value) for key, value in list(self.values.items()) + list(self.net.items())}
+        pairs = list(self.values.items()) + list(self.net.items())
+        return {key: "nothing" if value is None else str(value) for key, value in pairs}
 
 
 class Config:

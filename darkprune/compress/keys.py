@@ -94,6 +94,9 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "strength": Key(_above, REQUIRED, "a number above 0 such as 0.1"),
         "method": _one_of("proximal", "subgradient"),
         "schedule": _one_of("constant", "global", "local"),
+        "since": Key(_share, 0.5, "the share of the training after which sets are relaxed"),
+        "relaxed": Key(_share, 0.1, "what is left of the strength then"),
+        "channels": Key(_share, None, "the share of the filters that are to go, for schedule = local"),
     },
     "prune": {
         "channels": Key(_share, None, "a share of the removable filters such as 0.6"),

@@ -1,6 +1,6 @@
 """From an image to the values a net takes, as Darknet computes them, and boxes back to the image."""
 
-from typing import NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -169,3 +169,11 @@ def load_image(path: str, width: int, height: int, channels: int = 3) -> np.ndar
     """float32 [1, channels, height, width], RGB, 0..1: the file at `path`, stretched. Errors as `read_image` and
     `prepare`."""
     return prepare(read_image(path), width, height, channels)[0][None]
+
+
+def batches(net: Net, files: List[str], size: int, letterbox: bool) -> Iterator[np.ndarray]:
+    """The images as float32 [n,C,H,W] of the net's input, at most `size` at once."""
+    shape = net.input.shape
+    for start in range(0, len(files), size):
+        pixels = [read_image(path) for path in files[start : start + size]]
+        yield np.stack([prepare(image, shape.w, shape.h, shape.c, letterbox)[0] for image in pixels])

@@ -1,0 +1,60 @@
+"""Trains, sparsifies, prunes and fine-tunes a net as a small config file says, and reports every stage.
+
+    [model]                     [sparsify]           [prune]                [finetune]
+    cfg = net.cfg               epochs = 80          channels = 0.6         epochs = 40
+    data = set.data             strength = 0.1       steps = 2              distill = yes
+    [train]                                                                 [output]
+    epochs = 150                                                            folder = runs/net
+
+In place of channels, a budget: parameters, bflops or bytes (a number, or a share such as 20 %), or max_drop (points of
+AP50 that pruning may cost before fine-tuning). [prune] also takes blocks, absorb, scope, group, score, round, min_keep
+and recalibrate (training images for new statistics). [train], [sparsify] and [finetune] take any option of [net]; [run]
+takes seed, device, workers, bfloat16, every and save_every. Without [train], the weights of [model] are the start.
+
+Each stage leaves a pair in a folder of its own in FOLDER, and a line in results.csv; report.md shows them. Killed at
+any moment, --resume goes on, and ends with the same pairs.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from darkprune.cli.common import notice_texts, print_json, warn, write
+from darkprune.compress import report
+from darkprune.compress.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("config", metavar="CONFIG", help="the config file")
+    parser.add_argument("--resume", action="store_true", help="go on with what stands in the output folder")
+    parser.add_argument("--ignore-problems", action="store_true", help="go on without what is wrong with the data set")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carries out the command; returns the exit status."""
+    config = Config.read(arguments.config)
+    from darkprune.cli.train import require_training
+
+    require_training()
+    from darkprune.compress.loop import Loop
+
+    loop = Loop(config, arguments.resume, arguments.ignore_problems)
+    warn(loop.notices)
+    shown = len(loop.notices)
+
+    def told(stage: str, progress: Any) -> None:
+        if progress.step % 50 == 0 or "map" in progress.values or "top1" in progress.values:
+            values = " ".join("{} {:.4g}".format(key, value) for key, value in progress.values.items())
+            write("{}: step {} {}\n".format(stage, progress.step, values), sys.stderr)
+
+    rows = loop.run(told)
+    if arguments.json:
+        fields = json.loads(report.as_json(rows))
+        print_json(dict(fields, warnings=notice_texts(loop.notices)))
+    else:
+        warn(loop.notices[shown:])
+        write(report.as_markdown(rows))
+    return 0

@@ -1,0 +1,130 @@
+"""The stages one after the other, each once; what a killed run left is gone on with."""
+
+import hashlib
+import os
+import shlex
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from darkprune.compress import report
+from darkprune.compress.config import Config
+from darkprune.compress.measure import Data, difficult_of, row
+from darkprune.compress.stages import RECORD, Pair, Record, Stage, digest, stages_of, sweep
+from darkprune.compress.work import Made, Start, Work, settings_of
+from darkprune.darknet import journal
+from darkprune.data.data_file import DataFile
+from darkprune.data.data_set import DetectionSet
+from darkprune.data.problems import Problems
+from darkprune.errors import UsageError, place
+from darkprune.graph.build import load
+from darkprune.train.loop import Progress
+from darkprune.train.training import read_set
+
+
+class Loop:
+    """A run of all stages.
+
+    Args:
+        config: what to do.
+        resume: go on with what stands in the output folder, and make what is missing. Without it, that is an error.
+        ignore_problems: go on without what is wrong with the data set.
+
+    Attributes: folder; stages; rows (the results by stage, as far as it has come); notices (for the user).
+
+    Raises UsageError where the config has changed since a stage was made, and what reading the data raises.
+    """
+
+    def __init__(self, config: Config, resume: bool = False, ignore_problems: bool = False) -> None:
+        self.config, self.folder = config, config["output"]["folder"]
+        self.stages = stages_of(config)
+        self.rows: List[Dict[str, Any]] = []
+        data, problems = DataFile.read(config["model"]["data"]), Problems()
+        net = load(config["model"]["cfg"], config["model"]["weights"])
+        train, valid = (read_set(data, split, net, problems) for split in ("train", "valid"))
+        self.notices = list(data.notices) + net.notices + problems.settle(ignore_problems)
+        self.data = Data(train, valid, difficult_of(data, valid))
+        self._data_key = _key_of(train, valid)
+        self._require_free(resume)
+
+    def run(
+        self,
+        told: Callable[[str, Progress], None] = lambda stage, progress: None,
+        finished: Callable[[Dict[str, Any]], None] = lambda row: None,
+    ) -> List[Dict[str, Any]]:
+        """Makes all stages that are not made yet, and the report; returns the results by stage.
+
+        Args:
+            told: called with a stage's folder and a Progress after each step of training.
+            finished: called with the results of each stage, made now or before.
+        """
+        work = Work(self.config, self.data, told)
+        pair: Optional[Pair] = None
+        first: Optional[Pair] = None
+        for stage in self.stages:
+            baseline = next(self.rows[0][key] for key in ("map", "top1") if key in self.rows[0]) if self.rows else 0.0
+            pair = self._stage(stage, work, Start(pair, first, baseline))
+            first = first or pair
+            report.write(self.folder, self.rows)
+            finished(self.rows[-1])
+        self.notices += work.notices
+        return self.rows
+
+    def _stage(self, stage: Stage, work: Work, given: Start) -> Pair:
+        """The pair of a stage, and its row."""
+        folder = os.path.join(self.folder, stage.folder)
+        asked, where = settings_of(self.config, stage)
+        asked.update(self._inputs(given), data=self._data_key)
+        record = Record.read(folder)
+        if record is not None:
+            record.require_same(asked, folder, where)
+        if record is None or not record.done:
+            began = time.time()
+            with journal.translated(folder):
+                os.makedirs(folder, exist_ok=True)
+            sweep(folder, self.config.prefix)
+            record = Record(asked)
+            record.write(folder)
+            made = work.make(stage, folder, given)
+            self._settle(record, stage, made, time.time() - began)
+            record.write(folder)
+        record.require_files(folder)
+        self.rows.append(record.row)
+        return Pair(record.row["cfg"], record.row["weights"])
+
+    def _settle(self, record: Record, stage: Stage, made: Made, seconds: float) -> None:
+        found = row(load(*made.pair), self.data, self.config["run"]["device"])
+        record.row = dict(found, stage=stage.folder, seconds=round(seconds, 1), **made.pair._asdict())
+        words = ["darkprune"] + made.command if made.command else []
+        record.row["command"] = " ".join(shlex.quote(word) for word in words)
+        record.files = {os.path.basename(path): digest(path) for path in made.pair}
+
+    def _inputs(self, given: Start) -> Dict[str, str]:
+        """The files that a stage starts from, as name -> digest."""
+        model = self.config["model"]
+        pair: Sequence[Optional[str]] = given.pair or (model["cfg"], model["weights"])
+        found = {}
+        for name, path in zip(("the cfg before it", "the weights before it"), pair):
+            found[name] = digest(path) if path else "nothing"
+        if given.first is not None:
+            found["the first stage"] = digest(given.first.weights)
+        return found
+
+    def _require_free(self, resume: bool) -> None:
+        if resume:
+            return
+        for stage in self.stages:
+            path = os.path.join(self.folder, stage.folder, RECORD)
+            if os.path.lexists(path):
+                cure = "go on with it by --resume, or write to another folder"
+                raise UsageError("an earlier run stands here", place(path), cure)
+
+
+def _key_of(*sets: Any) -> str:
+    """Tells two data sets apart: names of images and labels, wherever they lie."""
+    found = hashlib.sha256()
+    for examples in sets:
+        truths = examples.truths if isinstance(examples, DetectionSet) else examples.classes
+        for image, truth in zip(examples.images, truths):
+            label = [values.tolist() for values in truth] if isinstance(examples, DetectionSet) else truth
+            found.update("{}\n{!r}\n".format(os.path.basename(image), label).encode("utf-8", "surrogateescape"))
+    return found.hexdigest()[:32]

@@ -1,0 +1,202 @@
+"""How each kind of stage makes its pair. Imports torch through what it imports."""
+
+import os
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from darkprune.compress.budget import options_of, share_of
+from darkprune.compress.config import Config, Section
+from darkprune.compress.keys import TRAINING
+from darkprune.compress.measure import Data, main_accuracy
+from darkprune.compress.stages import Pair, Stage
+from darkprune.darknet.pair import write_file
+from darkprune.detect.preprocess import batches
+from darkprune.edit.recalibrate import recalibrate
+from darkprune.errors import Notice, Place, UsageError
+from darkprune.graph.build import load
+from darkprune.graph.net import Net
+from darkprune.graph.save import save
+from darkprune.graph.write import cfg_bytes
+from darkprune.prune.pipeline import prune
+from darkprune.train.initial import start
+from darkprune.train.logs import Log
+from darkprune.train.loop import Progress
+from darkprune.train.settings import Settings
+from darkprune.train.training import Options, make_run
+
+AT_ONCE = 8  # images
+IMAGES = "images.txt"  # what statistics were taken of
+
+# What a stage made: its pair, and the words that make it again behind "darkprune".
+Made = NamedTuple("Made", [("pair", Pair), ("command", List[str])])
+
+# What a stage starts from: the pair before it (None at first), the first stage's, and the first one's accuracy.
+Start = NamedTuple("Start", [("pair", Optional[Pair]), ("first", Optional[Pair]), ("baseline", float)])
+
+
+class Work:
+    """Makes the pairs of stages.
+
+    Args:
+        config: of the run. data: what is trained and measured on.
+        told: called with the stage's folder and a Progress after every step of training.
+
+    Attributes: notices (what is to be said to the user).
+    """
+
+    def __init__(self, config: Config, data: Data, told: Callable[[str, Progress], None]) -> None:
+        self.config, self.data, self._told = config, data, told
+        self.notices: List[Notice] = []
+
+    def make(self, stage: Stage, folder: str, given: Start) -> Made:
+        """Makes the pair of a stage in its folder; goes on with a training that was interrupted there."""
+        prefix = os.path.join(folder, self.config.prefix)
+        if given.pair is None:
+            return self._first(stage, prefix)
+        if stage.kind == "prune":
+            return self._prune(stage, prefix, given)
+        if stage.kind == "recalibrate":
+            return self._recalibrate(prefix, folder, given.pair)
+        words = [given.pair.cfg, given.pair.weights]
+        return self._train(stage, load(*given.pair), prefix, words, given)
+
+    def _first(self, stage: Stage, prefix: str) -> Made:
+        model = self.config["model"]
+        net = load(model["cfg"], model["weights"])
+        words = [model["cfg"]] + ([model["weights"]] if model["weights"] else [])
+        if stage.kind == "train":
+            net = net if model["weights"] else start(net, self.config["run"]["seed"])
+            return self._train(stage, net, prefix, words, Start(None, None, 0.0))
+        save(net, prefix, overwrite=True)
+        return Made(Pair(prefix + ".cfg", prefix + ".weights"), [])
+
+    def _prune(self, stage: Stage, prefix: str, given: Start) -> Made:
+        assert given.pair is not None and given.first is not None
+        net, first, options = load(*given.pair), load(*given.first), options_of(self.config, stage.round)
+        measure = main_accuracy(self.data, self.config["run"]["device"])
+        share = share_of(
+            self.config, stage.round, net, first, lambda pruned: measure(self._recalibrated(pruned)), given.baseline
+        )
+        made = prune(net, channels=share, **options)
+        self.notices += made.notices
+        save(made.net, prefix, overwrite=True, plan=made.plan)
+        words = ["prune", given.pair.cfg, given.pair.weights, "-o", prefix]
+        words += ["--channels", "{:g}".format(share)] if share is not None else []
+        for key in ("blocks", "scope", "group", "score", "min_keep", "round", "absorb"):
+            words += ["--" + key.replace("_", "-"), str(options[key])] if options[key] else []
+        words += ["--force"] if options["force"] else []
+        return Made(Pair(prefix + ".cfg", prefix + ".weights"), words)
+
+    def _recalibrate(self, prefix: str, folder: str, pair: Pair) -> Made:
+        path = os.path.join(folder, IMAGES)
+        lines = [os.path.abspath(image) + "\n" for image in self._images()]
+        write_file(path, "".join(lines).encode("utf-8", "surrogateescape"), overwrite=True)
+        save(self._recalibrated(load(*pair)), prefix, overwrite=True)
+        words = ["recalibrate", pair.cfg, pair.weights, "-o", prefix, "--images", path, "--runner", "torch"]
+        return Made(Pair(prefix + ".cfg", prefix + ".weights"), words)
+
+    def _recalibrated(self, net: Net) -> Net:
+        images = self._images()
+        if not images:
+            return net
+        return recalibrate(net, batches(net, images, AT_ONCE, False), len(images), runner="torch").net
+
+    def _images(self) -> List[str]:
+        """The training images that statistics are taken of: as many as the config says, drawn by the seed."""
+        every, most = self.data.train.images, self.config["prune"]["recalibrate"]
+        order = np.random.RandomState(self.config["run"]["seed"]).permutation(len(every))
+        return [every[index] for index in sorted(order[:most])]
+
+    # ---- training
+
+    def _train(self, stage: Stage, net: Net, prefix: str, words: List[str], given: Start) -> Made:
+        assert stage.section is not None
+        section, run = self.config[stage.section], self.config["run"]
+        settings = Settings.of(net, len(self.data.train.images), section["epochs"], **section.net)
+        options = Options(run["seed"], run["workers"], run["device"], run["bfloat16"], run["every"], run["save_every"])
+        extras = self._extras(stage, section, net, given)
+        training = make_run(net, settings, self.data.train, self.data.valid, prefix, options, **extras)
+        write_file(prefix + ".cfg", cfg_bytes(net), overwrite=True)
+        resumes = os.path.exists(training.path)
+        if resumes:
+            training.restore()
+        with Log(prefix, training.done if resumes else None, overwrite=True) as log:
+            training.train(self._logged(stage, log, training))
+        self.notices += log.notices
+        pair = Pair(prefix + ".cfg", prefix + "_final.weights")
+        return Made(pair, self._command(stage, section, words, prefix, given))
+
+    def _logged(self, stage: Stage, log: Log, training: Any) -> Callable[[Progress], None]:
+        settings, images = training.settings, len(self.data.train.images)
+
+        def report(progress: Progress) -> None:
+            seen = progress.step * settings.batch
+            values: Dict[str, Any] = dict(progress.values, images=seen, epoch=seen / float(images))
+            log.row(progress.step, learning_rate=progress.rate, seconds=progress.seconds, **values)
+            if "map" in values or "top1" in values or progress.step == settings.max_batches:
+                log.chart(stage.folder)
+            self._told(stage.folder, progress)
+
+        return report
+
+    def _extras(self, stage: Stage, section: Section, net: Net, given: Start) -> Dict[str, Any]:
+        """What this training has beyond the settings of [net]."""
+        if stage.kind == "sparsify":
+            from darkprune.train.sparsity import Schedule, Sparsity
+
+            schedule = Schedule(section["schedule"], section["since"], section["relaxed"], self._expected(section))
+            about = {"sparsity": [section["strength"], section["method"], list(schedule)]}
+            make = lambda made, module: Sparsity(made, module, section["strength"], section["method"], schedule)  # noqa: E731
+            return {"sparsity": make, "about": about}
+        if stage.kind == "finetune" and section["distill"]:
+            from darkprune.train.distill import Distillation
+
+            assert given.first is not None
+            teacher = load(*given.first)
+            return {"teacher": teacher, "distillation": Distillation(net, teacher)}
+        return {}
+
+    def _expected(self, section: Section) -> float:
+        """The share of the filters that are to go, which a local schedule goes by."""
+        prune_ = self.config.get("prune")
+        if section["channels"] is not None:
+            return float(section["channels"])
+        if prune_ is not None and prune_["channels"] is not None:
+            return float(prune_["channels"])
+        if section["schedule"] == "local":
+            cause = "schedule = local needs the share of the filters that are to go"
+            raise UsageError(cause, section.place("schedule"), "add channels = 0.6 to [sparsify]")
+        return 0.0
+
+    def _command(self, stage: Stage, section: Section, words: List[str], prefix: str, given: Start) -> List[str]:
+        run = self.config["run"]
+        words = ["train"] + words + ["--data", self.config["model"]["data"], "-o", os.path.dirname(prefix)]
+        words += ["--epochs", "{:g}".format(section["epochs"]), "--seed", str(run["seed"]), "--device", run["device"]]
+        words += ["--bfloat16"] if run["bfloat16"] else []
+        for key, value in section.net.items():
+            text = ",".join("{:g}".format(x) for x in value) if isinstance(value, tuple) else str(value)
+            words += ["--" + key.replace("_", "-"), text]
+        if stage.kind == "sparsify":
+            words += ["--sparsity", "{:g}".format(section["strength"]), "--sparsity-method", section["method"]]
+        if stage.kind == "finetune" and section["distill"]:
+            assert given.first is not None
+            words += ["--teacher", given.first.cfg, given.first.weights]
+        return words
+
+
+def settings_of(config: Config, stage: Stage) -> Tuple[Dict[str, str], Dict[str, Place]]:
+    """What a stage's result depends on in the config, as name -> text, and where each of it stands."""
+    asked: Dict[str, str] = {}
+    where: Dict[str, Place] = {}
+    keys_of = {"run": ["seed", "device"] + (["bfloat16"] if stage.section in TRAINING else [])}
+    if stage.kind == "recalibrate":
+        keys_of["prune"] = ["recalibrate"]
+    elif stage.section is not None:
+        keys_of[stage.section] = list(config[stage.section].said())
+    for name, keys in keys_of.items():
+        section = config[name]
+        for key in keys:
+            asked["[{}] {}".format(name, key)] = section.said()[key]
+            where["[{}] {}".format(name, key)] = section.place(key)
+    return asked, where
