@@ -18,7 +18,6 @@ any moment, --resume goes on, and ends with the same pairs.
 import argparse
 import json
 import sys
-from typing import Any
 
 from darkprune.cli.common import notice_texts, print_json, warn, write
 from darkprune.compress import report
@@ -36,21 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     config = Config.read(arguments.config)
-    from darkprune.cli.train import require_training
+    from darkprune.cli.train import _require_torch
 
-    require_training()
+    _require_torch()
     from darkprune.compress.loop import Loop
 
     loop = Loop(config, arguments.resume, arguments.ignore_problems)
     warn(loop.notices)
     shown = len(loop.notices)
 
-    def told(stage: str, progress: Any) -> None:
-        if progress.step % 50 == 0 or "map" in progress.values or "top1" in progress.values:
-            values = " ".join("{} {:.4g}".format(key, value) for key, value in progress.values.items())
-            write("{}: step {} {}\n".format(stage, progress.step, values), sys.stderr)
-
-    rows = loop.run(told)
+    rows = loop.run(lambda line: write(line, sys.stderr))
     if arguments.json:
         fields = json.loads(report.as_json(rows))
         print_json(dict(fields, warnings=notice_texts(loop.notices)))

@@ -70,6 +70,15 @@ def _one_of(default: str, *others: str) -> Key:
     return Key(parse, default, "one of " + ", ".join(choices))
 
 
+def _schedule(text: str) -> str:
+    """As darkprune.train.sparsity.parse_schedule reads it."""
+    kind, *numbers = text.split(":")
+    if len(numbers) != {"constant": 0, "global": 2, "local": 3}[kind]:
+        raise ValueError(text)
+    [_real(number) for number in numbers]
+    return text
+
+
 def _floats(text: str) -> Tuple[float, ...]:
     return tuple(_real(word) for word in text.split(","))
 
@@ -79,6 +88,7 @@ def _steps(text: str) -> Tuple[int, ...]:
 
 
 _EPOCHS = Key(_above, REQUIRED, "a number of epochs such as 50")
+_BOX_GRADIENT = _one_of("darknet", "loss")
 _YES_NO = "yes or no"
 _AMOUNT = "a number, or a share such as 20 %"
 
@@ -88,15 +98,14 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "data": Key(str, REQUIRED, "the path of a .data file"),
         "weights": Key(str, None, "the path of a .weights file"),
     },
-    "train": {"epochs": _EPOCHS},
+    "train": {"epochs": _EPOCHS, "box_gradient": _BOX_GRADIENT},
     "sparsify": {
         "epochs": _EPOCHS,
         "strength": Key(_above, REQUIRED, "a number above 0 such as 0.1"),
         "method": _one_of("proximal", "subgradient"),
-        "schedule": _one_of("constant", "global", "local"),
-        "since": Key(_share, 0.5, "the share of the training after which sets are relaxed"),
-        "relaxed": Key(_share, 0.1, "what is left of the strength then"),
-        "channels": Key(_share, None, "the share of the filters that are to go, for schedule = local"),
+        "schedule": Key(_schedule, "constant", "constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS"),
+        "band": Key(_share, None, "the fall of the accuracy that ends the stage, such as 0.03"),
+        "box_gradient": _BOX_GRADIENT,
     },
     "prune": {
         "channels": Key(_share, None, "a share of the removable filters such as 0.6"),
@@ -114,7 +123,7 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "min_keep": Key(_real, 0.01, "a share below 1, or a number of filters"),
         "recalibrate": Key(_count(0), 256, "a number of training images; 0 leaves the statistics"),
     },
-    "finetune": {"epochs": _EPOCHS, "distill": Key(_flag, True, _YES_NO)},
+    "finetune": {"epochs": _EPOCHS, "distill": Key(_flag, True, _YES_NO), "box_gradient": _BOX_GRADIENT},
     "output": {"folder": Key(str, REQUIRED, "the path of a folder")},
     "run": {
         "seed": Key(_count(0), 0, "a number from 0 on"),

@@ -17,7 +17,6 @@ from darkprune.data.data_set import DetectionSet
 from darkprune.data.problems import Problems
 from darkprune.errors import UsageError, place
 from darkprune.graph.build import load
-from darkprune.train.loop import Progress
 from darkprune.train.training import read_set
 
 
@@ -46,18 +45,12 @@ class Loop:
         self._data_key = _key_of(train, valid)
         self._require_free(resume)
 
-    def run(
-        self,
-        told: Callable[[str, Progress], None] = lambda stage, progress: None,
-        finished: Callable[[Dict[str, Any]], None] = lambda row: None,
-    ) -> List[Dict[str, Any]]:
+    def run(self, say: Callable[[str], None] = lambda line: None) -> List[Dict[str, Any]]:
         """Makes all stages that are not made yet, and the report; returns the results by stage.
 
-        Args:
-            told: called with a stage's folder and a Progress after each step of training.
-            finished: called with the results of each stage, made now or before.
+        say: takes lines of text that tell how far it is.
         """
-        work = Work(self.config, self.data, told)
+        work = Work(self.config, self.data, say)
         pair: Optional[Pair] = None
         first: Optional[Pair] = None
         for stage in self.stages:
@@ -65,7 +58,6 @@ class Loop:
             pair = self._stage(stage, work, Start(pair, first, baseline))
             first = first or pair
             report.write(self.folder, self.rows)
-            finished(self.rows[-1])
         self.notices += work.notices
         return self.rows
 

@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from darkprune.cli.train import OBJECTNESS
 from darkprune.compress.budget import options_of, share_of
 from darkprune.compress.config import Config, Section
 from darkprune.compress.keys import TRAINING
@@ -13,7 +14,7 @@ from darkprune.compress.stages import Pair, Stage
 from darkprune.darknet.pair import write_file
 from darkprune.detect.preprocess import batches
 from darkprune.edit.recalibrate import recalibrate
-from darkprune.errors import Notice, Place, UsageError
+from darkprune.errors import Notice, Place
 from darkprune.graph.build import load
 from darkprune.graph.net import Net
 from darkprune.graph.save import save
@@ -21,8 +22,9 @@ from darkprune.graph.write import cfg_bytes
 from darkprune.prune.pipeline import prune
 from darkprune.train.initial import start
 from darkprune.train.logs import Log
-from darkprune.train.loop import Progress
+from darkprune.train.reporter import Reporter
 from darkprune.train.settings import Settings
+from darkprune.train.sparsity import Sparsity, parse_schedule
 from darkprune.train.training import Options, make_run
 
 AT_ONCE = 8  # images
@@ -40,13 +42,13 @@ class Work:
 
     Args:
         config: of the run. data: what is trained and measured on.
-        told: called with the stage's folder and a Progress after every step of training.
+        say: takes lines of text while a stage trains.
 
     Attributes: notices (what is to be said to the user).
     """
 
-    def __init__(self, config: Config, data: Data, told: Callable[[str, Progress], None]) -> None:
-        self.config, self.data, self._told = config, data, told
+    def __init__(self, config: Config, data: Data, say: Callable[[str], None]) -> None:
+        self.config, self.data, self._say = config, data, say
         self.notices: List[Notice] = []
 
     def make(self, stage: Stage, folder: str, given: Start) -> Made:
@@ -66,7 +68,7 @@ class Work:
         net = load(model["cfg"], model["weights"])
         words = [model["cfg"]] + ([model["weights"]] if model["weights"] else [])
         if stage.kind == "train":
-            net = net if model["weights"] else start(net, self.config["run"]["seed"])
+            net = net if model["weights"] else start(net, self.config["run"]["seed"], OBJECTNESS)
             return self._train(stage, net, prefix, words, Start(None, None, 0.0))
         save(net, prefix, overwrite=True)
         return Made(Pair(prefix + ".cfg", prefix + ".weights"), [])
@@ -117,68 +119,53 @@ class Work:
         options = Options(run["seed"], run["workers"], run["device"], run["bfloat16"], run["every"], run["save_every"])
         extras = self._extras(stage, section, net, given)
         training = make_run(net, settings, self.data.train, self.data.valid, prefix, options, **extras)
+        training.band = section["band"] if stage.kind == "sparsify" else None
         write_file(prefix + ".cfg", cfg_bytes(net), overwrite=True)
         resumes = os.path.exists(training.path)
         if resumes:
             training.restore()
         with Log(prefix, training.done if resumes else None, overwrite=True) as log:
-            training.train(self._logged(stage, log, training))
+            training.train(Reporter(log, training, lambda line: self._say("{}: {}".format(stage.folder, line))))
         self.notices += log.notices
+        if training.stopped:
+            self.notices.append(
+                Notice("{} ended after step {}: {}".format(stage.folder, training.done, training.stopped))
+            )
         pair = Pair(prefix + ".cfg", prefix + "_final.weights")
         return Made(pair, self._command(stage, section, words, prefix, given))
 
-    def _logged(self, stage: Stage, log: Log, training: Any) -> Callable[[Progress], None]:
-        settings, images = training.settings, len(self.data.train.images)
-
-        def report(progress: Progress) -> None:
-            seen = progress.step * settings.batch
-            values: Dict[str, Any] = dict(progress.values, images=seen, epoch=seen / float(images))
-            log.row(progress.step, learning_rate=progress.rate, seconds=progress.seconds, **values)
-            if "map" in values or "top1" in values or progress.step == settings.max_batches:
-                log.chart(stage.folder)
-            self._told(stage.folder, progress)
-
-        return report
-
     def _extras(self, stage: Stage, section: Section, net: Net, given: Start) -> Dict[str, Any]:
         """What this training has beyond the settings of [net]."""
+        extras: Dict[str, Any] = {"box_gradient": section["box_gradient"]}
         if stage.kind == "sparsify":
-            from darkprune.train.sparsity import Schedule, Sparsity
+            schedule = parse_schedule(section["schedule"])
 
-            schedule = Schedule(section["schedule"], section["since"], section["relaxed"], self._expected(section))
-            about = {"sparsity": [section["strength"], section["method"], list(schedule)]}
-            make = lambda made, module: Sparsity(made, module, section["strength"], section["method"], schedule)  # noqa: E731
-            return {"sparsity": make, "about": about}
+            def penalty(made: Net, module: Any) -> Sparsity:
+                return Sparsity(made, module, section["strength"], section["method"], schedule)
+
+            extras.update(
+                sparsity=penalty, about={"sparsity": [section["strength"], section["method"], list(schedule)]}
+            )
         if stage.kind == "finetune" and section["distill"]:
             from darkprune.train.distill import Distillation
 
             assert given.first is not None
             teacher = load(*given.first)
-            return {"teacher": teacher, "distillation": Distillation(net, teacher)}
-        return {}
-
-    def _expected(self, section: Section) -> float:
-        """The share of the filters that are to go, which a local schedule goes by."""
-        prune_ = self.config.get("prune")
-        if section["channels"] is not None:
-            return float(section["channels"])
-        if prune_ is not None and prune_["channels"] is not None:
-            return float(prune_["channels"])
-        if section["schedule"] == "local":
-            cause = "schedule = local needs the share of the filters that are to go"
-            raise UsageError(cause, section.place("schedule"), "add channels = 0.6 to [sparsify]")
-        return 0.0
+            extras.update(teacher=teacher, distillation=Distillation(net, teacher))
+        return extras
 
     def _command(self, stage: Stage, section: Section, words: List[str], prefix: str, given: Start) -> List[str]:
         run = self.config["run"]
         words = ["train"] + words + ["--data", self.config["model"]["data"], "-o", os.path.dirname(prefix)]
         words += ["--epochs", "{:g}".format(section["epochs"]), "--seed", str(run["seed"]), "--device", run["device"]]
-        words += ["--bfloat16"] if run["bfloat16"] else []
+        words += ["--box-gradient", section["box_gradient"]] + (["--bfloat16"] if run["bfloat16"] else [])
         for key, value in section.net.items():
             text = ",".join("{:g}".format(x) for x in value) if isinstance(value, tuple) else str(value)
             words += ["--" + key.replace("_", "-"), text]
         if stage.kind == "sparsify":
             words += ["--sparsity", "{:g}".format(section["strength"]), "--sparsity-method", section["method"]]
+            words += ["--sparsity-schedule", section["schedule"]]
+            words += ["--band", "{:g}".format(section["band"])] if section["band"] is not None else []
         if stage.kind == "finetune" and section["distill"]:
             assert given.first is not None
             words += ["--teacher", given.first.cfg, given.first.weights]
