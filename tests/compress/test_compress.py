@@ -1,0 +1,198 @@
+"""compress as a whole: its stages, the commands that repeat them, kill -9 at many moments, and what it refuses."""
+
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import need
+import tiny_compress as tiny
+from darkprune.graph.build import load
+from darkprune.graph.key import pair_key
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("processes are forked and killed as Linux does it", allow_module_level=True)
+need.torch(), need.opencv(), need.matplotlib()
+
+RUNNER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "compress_runner.py")
+STAGES = ["01-train", "02-sparsify", "03-prune-1", "04-recalibrate-1", "05-finetune-1"]
+STAGES += ["06-prune-2", "07-recalibrate-2", "08-finetune-2"]
+
+
+class Program:
+    """A process that runs the program in children; see compress_runner.py."""
+
+    def __init__(self, data):
+        env = dict(os.environ, PYTHONPATH=str(need.ROOT), OMP_NUM_THREADS="1")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, RUNNER], env=env, **pipes)
+        self.data = str(data)
+        tiny.write(data)
+
+    def run(self, folder, argv, **kill):
+        """(exit status or minus the signal, what it printed)"""
+        job = dict(kill, folder=str(folder), argv=argv)
+        self.process.stdin.write(json.dumps(job).encode("ascii") + b"\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline().decode("ascii"))
+        return answer["status"], answer["output"]
+
+    def compress(self, folder, *more, **kill):
+        return self.run(folder, ["compress", "run.ini"] + list(more), **kill)
+
+    def config(self, folder, edit=lambda text: text):
+        """Writes run.ini, whose output is the folder `run` beside it."""
+        folder.mkdir(exist_ok=True)
+        text = tiny.CONFIG.format(folder=self.data, out="run", distill="no")
+        (folder / "run.ini").write_text(edit(text))
+        return folder
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    running = Program(tmp_path_factory.mktemp("data"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def whole(program, tmp_path_factory):
+    """The folder of an unbroken run, and what it printed."""
+    folder = program.config(tmp_path_factory.mktemp("whole"))
+    status, output = program.compress(folder)
+    assert status == 0, output
+    return folder, output
+
+
+def rows(folder):
+    with io.open(str(folder / "run" / "results.csv"), newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def state(folder):
+    """What a run left, by path, without the seconds it took and pictures."""
+    found = {}
+    for path in sorted((folder / "run").rglob("*")):
+        if not path.is_file() or path.suffix == ".png":
+            continue
+        data = path.read_bytes()
+        if path.name.endswith("_log.csv"):
+            data = re.sub(rb",[^,]*\n", b"\n", data)
+        elif path.suffix in (".json", ".csv", ".md"):
+            data = re.sub(rb'("seconds": )[0-9.]+', b"", data)
+            data = b"" if path.suffix == ".md" else data
+        if path.name == "results.csv":
+            data = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(folder)]
+        found[str(path.relative_to(folder))] = data
+    return found
+
+
+def test_stages_and_results(whole):
+    folder, output = whole
+    found = rows(folder)
+    assert [row["stage"] for row in found] == STAGES
+    sizes = [int(row["parameters"]) for row in found]
+    assert sizes[0] == sizes[1] > sizes[2] == sizes[3] == sizes[4] > sizes[5] == sizes[6] == sizes[7]
+    for row in found:
+        pair = str(folder / row["cfg"]), str(folder / row["weights"])
+        net = load(*pair)
+        assert pair_key(net) == row["key"] and os.path.getsize(pair[1]) == int(row["bytes"]) == net.weights_bytes()
+        assert float(row["bflops"]) == pytest.approx(net.bflops(), abs=1e-6)
+        assert os.path.dirname(row["cfg"]) == os.path.join("run", row["stage"])
+    assert len({row["key"] for row in found}) == len(found)
+    assert (folder / "run" / "report.md").read_text() in output
+    report = json.loads((folder / "run" / "report.json").read_text())
+    assert report["smaller"]["parameters"] == pytest.approx(sizes[0] / sizes[-1], abs=1e-4)
+    assert [stage["key"] for stage in report["stages"]] == [row["key"] for row in found]
+
+
+def test_the_commands_repeat_the_stages(program, whole, tmp_path):
+    folder, _ = whole
+    for row in rows(folder)[:5]:
+        words = shlex.split(row["command"])[1:]
+        place = words.index("-o") + 1
+        words[place] = str(tmp_path / row["stage"]) + ("/tiny" if words[0] != "train" else "")
+        (tmp_path / row["stage"]).mkdir()
+        status, output = program.run(folder, words)
+        assert status == 0, output
+        weights = str(tmp_path / row["stage"] / os.path.basename(row["weights"]))
+        assert pair_key(load(str(tmp_path / row["stage"] / "tiny.cfg"), weights)) == row["key"], row["stage"]
+
+
+def test_killed_at_many_moments_it_ends_the_same(program, whole, tmp_path):
+    folder = program.config(tmp_path)
+    kills = [{"at": 3 + 5 * n % 13, "after": n % 2 == 1} for n in range(40)]
+    kills[4::5] = [{"delay": 0.1 * n} for n in range(len(kills[4::5]))]
+    ended = []
+    for kill in kills:
+        status, output = program.compress(folder, "--resume", **kill)
+        ended.append(status)
+        assert status in (0, -9), output
+        if status == 0:
+            break
+    assert ended.count(-9) >= 6 and ended[-1] == 0
+    assert state(folder) == state(whole[0])
+
+
+def test_resuming_what_is_done_changes_nothing(program, whole):
+    before = {path: path.stat().st_mtime_ns for path in (whole[0] / "run").glob("0*/*")}
+    status, output = program.compress(whole[0], "--resume")
+    assert status == 0 and "08-finetune-2" in output
+    assert {path: path.stat().st_mtime_ns for path in (whole[0] / "run").glob("0*/*")} == before
+
+
+def test_a_second_run_needs_resume(program, whole):
+    assert program.compress(whole[0]) == (
+        2,
+        "run/01-train/stage.json: error: an earlier run stands here\n"
+        "hint: go on with it by --resume, or write to another folder\n",
+    )
+
+
+def test_a_changed_setting_is_noticed(program, whole, tmp_path):
+    folder = program.config(tmp_path, lambda text: text.replace("strength = 0.5", "strength = 0.25"))
+    shutil.copytree(str(whole[0] / "run"), str(folder / "run"))
+    assert program.compress(folder, "--resume") == (
+        2,
+        "run.ini:10: error: [sparsify] strength was 0.5 when run/02-sparsify was made, and is 0.25 now\n"
+        "   10 | strength = 0.25\n"
+        "hint: set it back, remove that folder, or write to another one\n",
+    )
+
+
+def test_a_changed_file_is_noticed(program, whole, tmp_path):
+    folder = program.config(tmp_path)
+    shutil.copytree(str(whole[0] / "run"), str(folder / "run"))
+    path = folder / "run" / "03-prune-1" / "tiny.weights"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x3f")
+    assert program.compress(folder, "--resume") == (
+        2,
+        "run/03-prune-1/tiny.weights: error: this is not the file that the stage wrote\nhint: remove its folder\n",
+    )
+    shutil.rmtree(str(path.parent))  # it is then made again, and all behind it still fits
+    status, output = program.compress(folder, "--resume")
+    assert status == 0, output
+    assert state(folder) == state(whole[0])
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"format": 2, "asked": {}, "files": {}, "row": {}}'])
+def test_a_record_of_others(program, tmp_path, text):
+    folder = program.config(tmp_path)
+    (folder / "run" / "01-train").mkdir(parents=True)
+    (folder / "run" / "01-train" / "stage.json").write_text(text)
+    assert program.compress(folder, "--resume") == (
+        2,
+        "run/01-train/stage.json: error: this is no record of a stage\nhint: remove its folder, and resume\n",
+    )
