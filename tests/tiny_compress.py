@@ -41,7 +41,6 @@ strength = 0.5
 
 [prune]
 channels = 0.5
-steps = 2
 recalibrate = 6
 
 [finetune]
@@ -50,7 +49,8 @@ distill = {distill}
 
 [run]
 seed = 3
-every = 2
+workers = 0
+every = 10
 save_every = 2
 
 [output]
@@ -82,11 +82,3 @@ def write(folder, images=8):
     for name, lines in texts.items():
         with open(os.path.join(str(folder), name), "w") as stream:
             stream.write("".join(line + "\n" for line in lines))
-
-
-def config(folder, name="run", distill="no", edit=lambda text: text):
-    """The path of a config whose output is the folder `name`."""
-    path = os.path.join(str(folder), name + ".ini")
-    with open(path, "w") as stream:
-        stream.write(edit(CONFIG.format(folder=folder, out=os.path.join(str(folder), name), distill=distill)))
-    return path

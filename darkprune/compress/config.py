@@ -156,6 +156,9 @@ def _check_budget(section: Section) -> None:
         raise UsageError(cause, section.place(given[1]), "leave one of them out")
     if not given and not section["blocks"]:
         raise UsageError("nothing says how far to prune", section.place(), "add one of " + ", ".join(BUDGETS))
+    if not given and section["steps"] > 1:
+        cause = "all blocks go in the first round, and nothing says what goes in the others"
+        raise UsageError(cause, section.place("steps"), "add one of " + ", ".join(BUDGETS))
 
 
 def _lines(name: str, text: str) -> Dict[str, Tuple[int, str]]:

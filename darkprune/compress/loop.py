@@ -57,7 +57,7 @@ class Loop:
             baseline = next(self.rows[0][key] for key in ("map", "top1") if key in self.rows[0]) if self.rows else 0.0
             pair = self._stage(stage, work, Start(pair, first, baseline))
             first = first or pair
-            report.write(self.folder, self.rows)
+        report.write(self.folder, self.rows)
         self.notices += work.notices
         return self.rows
 
@@ -69,7 +69,8 @@ class Loop:
         record = Record.read(folder)
         if record is not None:
             record.require_same(asked, folder, where)
-        if record is None or not record.done:
+        made_before = record is not None and record.done
+        if record is None or not made_before:
             began = time.time()
             with journal.translated(folder):
                 os.makedirs(folder, exist_ok=True)
@@ -81,6 +82,8 @@ class Loop:
             record.write(folder)
         record.require_files(folder)
         self.rows.append(record.row)
+        if not made_before:
+            report.write(self.folder, self.rows)
         return Pair(record.row["cfg"], record.row["weights"])
 
     def _settle(self, record: Record, stage: Stage, made: Made, seconds: float) -> None:

@@ -18,8 +18,7 @@ from darkprune.errors import Place, UsageError, place
 FORMAT = 1
 RECORD = "stage.json"
 _LONGEST = 1 << 20
-_LEFT = (".cfg", ".weights", ".plan.json", "_last.weights", "_best.weights", "_final.weights", "_last.npz")
-_LEFT += ("_log.csv", "_chart.png")
+_LEFT = (".cfg", "_last.weights", "_best.weights", "_final.weights", "_last.npz", "_log.csv", "_chart.png")
 
 Stage = NamedTuple(
     "Stage",
@@ -119,7 +118,8 @@ class Record:
 
 
 def sweep(folder: str, name: str) -> None:
-    """Removes what a killed run had not put in place yet. Raises OutputError."""
+    """Settles a pair that a killed run was writing, and removes what was not in place yet. Raises OutputError."""
+    journal.recover(os.path.join(folder, name))
     with journal.translated(folder):
         journal.sweep(journal.Names(os.path.join(folder, name)), _LEFT)
         journal.sweep(journal.Names(os.path.join(folder, "stage")), [".json"])

@@ -1,7 +1,9 @@
 """Processes that make batches ahead of time: torch's DataLoader, told what to make by keys."""
 
 import multiprocessing
+import os
 import signal
+from functools import partial
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple
 
 import cv2
@@ -74,7 +76,7 @@ def _data_loader(make: Make, keys: "_Keys", count: int) -> DataLoader:
         num_workers=count,
         collate_fn=_same,  # torch's own would make a tensor of every array of labels
         prefetch_factor=AHEAD,
-        worker_init_fn=_begin,
+        worker_init_fn=partial(_begin, os.getpid()),
         persistent_workers=True,
         multiprocessing_context="fork",  # the workers share the decoded images
     )
@@ -112,6 +114,8 @@ def _same(made: Any) -> Any:
     return made
 
 
-def _begin(number: int) -> None:
+def _begin(parent: int, number: int) -> None:
+    if os.getppid() != parent:  # it was killed meanwhile; torch watches for that from later on
+        os._exit(1)
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends this process through the one that trains

@@ -2,7 +2,8 @@
 
 One JSON job per line of stdin, one JSON answer per line of stdout. A job has `argv` and `folder` (the working
 directory); with `at`, the child kills itself at its `at`-th file that is put in place, right before or `after` that;
-with `delay`, this process kills it so many seconds after its first one. The answer: `status` (minus the signal), `output`.
+with `delay`, this process kills it so many seconds after its first one. The answer: `status` (or minus the signal) and
+`output`.
 """
 
 import json
@@ -61,9 +62,7 @@ def run(job):
             if "delay" in job and files.read(1):
                 time.sleep(job["delay"])
                 os.kill(number, signal.SIGKILL)
-            while files.read(4096):
-                pass
-        status = os.waitpid(number, 0)[1]
+            status = os.waitpid(number, 0)[1]
         output.seek(0)
         text = output.read().decode("utf-8", "replace")
     return {"status": -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), "output": text}

@@ -23,7 +23,6 @@ need.torch(), need.opencv(), need.matplotlib()
 
 RUNNER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "compress_runner.py")
 STAGES = ["01-train", "02-sparsify", "03-prune-1", "04-recalibrate-1", "05-finetune-1"]
-STAGES += ["06-prune-2", "07-recalibrate-2", "08-finetune-2"]
 
 
 class Program:
@@ -104,7 +103,7 @@ def test_stages_and_results(whole):
     found = rows(folder)
     assert [row["stage"] for row in found] == STAGES
     sizes = [int(row["parameters"]) for row in found]
-    assert sizes[0] == sizes[1] > sizes[2] == sizes[3] == sizes[4] > sizes[5] == sizes[6] == sizes[7]
+    assert sizes[0] == sizes[1] > sizes[2] == sizes[3] == sizes[4]
     for row in found:
         pair = str(folder / row["cfg"]), str(folder / row["weights"])
         net = load(*pair)
@@ -120,7 +119,7 @@ def test_stages_and_results(whole):
 
 def test_the_commands_repeat_the_stages(program, whole, tmp_path):
     folder, _ = whole
-    for row in rows(folder)[:5]:
+    for row in rows(folder):
         words = shlex.split(row["command"])[1:]
         place = words.index("-o") + 1
         words[place] = str(tmp_path / row["stage"]) + ("/tiny" if words[0] != "train" else "")
@@ -133,8 +132,8 @@ def test_the_commands_repeat_the_stages(program, whole, tmp_path):
 
 def test_killed_at_many_moments_it_ends_the_same(program, whole, tmp_path):
     folder = program.config(tmp_path)
-    kills = [{"at": 3 + 5 * n % 13, "after": n % 2 == 1} for n in range(40)]
-    kills[4::5] = [{"delay": 0.1 * n} for n in range(len(kills[4::5]))]
+    kills = [{"at": 4 + 5 * n % 13, "after": n % 2 == 1} for n in range(40)]
+    kills[4::5] = [{"delay": 0.1 * (n + 1)} for n in range(len(kills[4::5]))]
     ended = []
     for kill in kills:
         status, output = program.compress(folder, "--resume", **kill)
@@ -142,14 +141,14 @@ def test_killed_at_many_moments_it_ends_the_same(program, whole, tmp_path):
         assert status in (0, -9), output
         if status == 0:
             break
-    assert ended.count(-9) >= 6 and ended[-1] == 0
+    assert ended.count(-9) >= 5 and ended[-1] == 0
     assert state(folder) == state(whole[0])
 
 
 def test_resuming_what_is_done_changes_nothing(program, whole):
     before = {path: path.stat().st_mtime_ns for path in (whole[0] / "run").glob("0*/*")}
     status, output = program.compress(whole[0], "--resume")
-    assert status == 0 and "08-finetune-2" in output
+    assert status == 0 and "05-finetune-1" in output
     assert {path: path.stat().st_mtime_ns for path in (whole[0] / "run").glob("0*/*")} == before
 
 
@@ -196,3 +195,26 @@ def test_a_record_of_others(program, tmp_path, text):
         2,
         "run/01-train/stage.json: error: this is no record of a stage\nhint: remove its folder, and resume\n",
     )
+
+
+def test_rounds_from_a_pair_by_a_budget(program, whole, tmp_path):
+    """Two rounds of pruning without training come to the budget, and the first one to its root."""
+    pair = [str(whole[0] / "run" / "02-sparsify" / name) for name in ("tiny.cfg", "tiny_final.weights")]
+    text = "[model]\ncfg = {}\nweights = {}\ndata = {}/tiny.data\n".format(pair[0], pair[1], program.data)
+    text += "[prune]\nparameters = 36 %\nsteps = 2\nrecalibrate = 0\n[output]\nfolder = run\n"
+    text += "[finetune]\nepochs = 1\ndistill = yes\n[run]\nworkers = 0\n"
+    folder = program.config(tmp_path, lambda _: text)
+    status, output = program.compress(folder, "--json")
+    assert status == 0, output
+    found = json.loads(output[output.index("{") :])
+    assert [row["stage"] for row in found["stages"]] == [
+        "01-original",
+        "02-prune-1",
+        "03-finetune-1",
+        "04-prune-2",
+        "05-finetune-2",
+    ]
+    sizes = [row["parameters"] / found["stages"][0]["parameters"] for row in found["stages"]]
+    assert 0.5 < sizes[1] == sizes[2] <= 0.6 and 0.27 < sizes[3] == sizes[4] <= 0.36
+    assert found["stages"][0]["key"] == rows(whole[0])[1]["key"]
+    assert "distill_objectness" in (folder / "run" / "05-finetune-2" / "tiny_log.csv").read_text()

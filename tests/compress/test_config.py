@@ -148,6 +148,12 @@ CASES = [
         + "hint: add one of channels, parameters, bflops, bytes, max_drop",
     ),
     (
+        MODEL + TRAIN + "[prune]\nblocks = 1\nsteps = 2\n" + OUTPUT,
+        "run.ini:8: error: all blocks go in the first round, and nothing says what goes in the others\n"
+        + line(8, "steps = 2")
+        + "hint: add one of channels, parameters, bflops, bytes, max_drop",
+    ),
+    (
         "\xe4" + MODEL,
         "run.ini: error: the config file is no plain text\nhint: save it as UTF-8",
     ),
