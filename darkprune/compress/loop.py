@@ -50,6 +50,7 @@ class Loop:
 
         say: takes lines of text that tell how far it is.
         """
+        report.sweep(self.folder)
         work = Work(self.config, self.data, say)
         pair: Optional[Pair] = None
         first: Optional[Pair] = None

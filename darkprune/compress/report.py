@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from typing import Any, Dict, List, Sequence
 
+from darkprune.darknet import journal
 from darkprune.darknet.pair import write_file
 
 TABLE, PAGE, FIELDS = "results.csv", "report.md", "report.json"
@@ -33,6 +34,14 @@ def write(folder: str, rows: Sequence[Row]) -> None:
     files = ((TABLE, as_csv(rows)), (PAGE, as_markdown(rows)), (FIELDS, as_json(rows)))
     for name, text in files:
         write_file(os.path.join(folder, name), text.encode("utf-8"), overwrite=True)
+
+
+def sweep(folder: str) -> None:
+    """Removes what a killed run had not put in place yet. Raises OutputError."""
+    if os.path.isdir(folder):
+        with journal.translated(folder):
+            for name in (TABLE, PAGE, FIELDS):
+                journal.sweep(journal.Names(os.path.join(folder, name)), [""])
 
 
 def as_csv(rows: Sequence[Row]) -> str:
