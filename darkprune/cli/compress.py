@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     config = Config.read(arguments.config)
-    from darkprune.cli.train import _require_torch
+    from darkprune.cli.train import require_training
 
-    _require_torch()
+    require_training()
     from darkprune.compress.loop import Loop
 
     loop = Loop(config, arguments.resume, arguments.ignore_problems)

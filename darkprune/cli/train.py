@@ -22,7 +22,6 @@ from darkprune.graph.write import cfg_bytes
 WRITTEN = ("_last.npz", "_last.weights", "_best.weights", "_final.weights")
 # options that a resumed training must have had before; make_run knows of others
 REMEMBERED = ("sparsity", "sparsity_method", "sparsity_schedule", "teacher_weight", "temperature", "hints", "band")
-OBJECTNESS = 0.01  # what a head is to give everywhere before it has learnt anything: most cells see no object
 # Settings of [net] that have an option of their own.
 OVERRIDES = (
     ("batch", int, "images of a step"),
@@ -112,7 +111,7 @@ def _add_sparsity(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
-    _require_torch()
+    require_training()
     from darkprune.train.distributed import join
 
     _check(arguments)
@@ -210,12 +209,13 @@ def _start(arguments: argparse.Namespace) -> Any:
     if arguments.partial is not None:
         net = load(arguments.cfg, None, arguments.dialect)
         source = partial.read_source(net, arguments.weights, arguments.partial or None)
-        made = partial.adopt(net, source, arguments.seed, OBJECTNESS)
+        made = partial.adopt(net, source, arguments.seed, initial.OBJECTNESS)
         return made.net, partial.describe(made.layers)
     weights = None if arguments.reinit else arguments.weights
     net = load(arguments.cfg, weights, arguments.dialect)
     if weights is None:
-        return initial.start(net, arguments.seed, OBJECTNESS), ["random weights, seed {}".format(arguments.seed)]
+        net = initial.start(net, arguments.seed, initial.OBJECTNESS)
+        return net, ["random weights, seed {}".format(arguments.seed)]
     return net, []
 
 
@@ -276,7 +276,8 @@ def _device(asked: Optional[str]) -> str:
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _require_torch() -> None:
+def require_training() -> None:
+    """Raises MissingDependency where torch or OpenCV is not installed."""
     from darkprune.backends.torch_ import import_torch
 
     import_torch()

@@ -5,7 +5,6 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from darkprune.cli.train import OBJECTNESS
 from darkprune.compress.budget import options_of, share_of
 from darkprune.compress.config import Config, Section
 from darkprune.compress.keys import TRAINING
@@ -20,7 +19,7 @@ from darkprune.graph.net import Net
 from darkprune.graph.save import save
 from darkprune.graph.write import cfg_bytes
 from darkprune.prune.pipeline import prune
-from darkprune.train.initial import start
+from darkprune.train.initial import OBJECTNESS, start
 from darkprune.train.logs import Log
 from darkprune.train.reporter import Reporter
 from darkprune.train.settings import Settings

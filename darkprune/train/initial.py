@@ -14,6 +14,8 @@ from darkprune.ops.base import ParamSpec
 
 MOST = 2**32 - 1  # the largest seed
 
+OBJECTNESS = 0.01  # what a head is to give everywhere before it has learnt anything: most cells see no object
+
 
 def start(net: Net, seed: int, objectness: Optional[float] = None) -> Net:
     """The net with random weights, as AlexeyAB's Darknet makes them: uniform ones of the variance that `Op.initial`
