@@ -33,8 +33,8 @@ from darkprune.engine.build import PRECISIONS, Request  # noqa: E402
 from darkprune.engine.reuse import prepare  # noqa: E402
 from darkprune.errors import DarkpruneError, UsageError  # noqa: E402
 from darkprune.evaluate.energy import find_meter  # noqa: E402
+from darkprune.interrupt import Interrupt  # noqa: E402
 from darkprune.video import sinks, source  # noqa: E402
-from darkprune.video.interrupt import Interrupt  # noqa: E402
 from darkprune.video.loop import Loop  # noqa: E402
 from darkprune.video.opening import open_source  # noqa: E402
 from darkprune.video.window import Window  # noqa: E402

@@ -12,8 +12,8 @@ from darkprune.data.data_file import DataFile
 from darkprune.detect.detector import Detector
 from darkprune.errors import UsageError, place
 from darkprune.evaluate.energy import find_meter
+from darkprune.interrupt import Interrupt
 from darkprune.video import sinks
-from darkprune.video.interrupt import Interrupt
 from darkprune.video.loop import Loop, Sink
 from darkprune.video.opening import open_source
 from darkprune.video.source import Source, parse, shown

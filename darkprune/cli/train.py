@@ -7,6 +7,7 @@ NAME_last.npz, from which --resume goes on after an interruption, to the same re
 
 import argparse
 import os
+import sys
 from collections import OrderedDict
 from typing import Any, Dict, List, Optional
 
@@ -22,6 +23,7 @@ from darkprune.graph.write import cfg_bytes
 WRITTEN = ("_last.npz", "_last.weights", "_best.weights", "_final.weights")
 # options that a resumed training must have had before; make_run knows of others
 REMEMBERED = ("sparsity", "sparsity_method", "sparsity_schedule", "teacher_weight", "temperature", "hints", "band")
+INTERRUPTED = 130  # exit status, as of a shell
 # Settings of [net] that have an option of their own.
 OVERRIDES = (
     ("batch", int, "images of a step"),
@@ -181,6 +183,9 @@ def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
         training.train(reporter)
         last = reporter.last
         warn(log.notices)
+    if training.interrupted:
+        write("interrupted after step {}; --resume goes on from there\n".format(training.done), sys.stderr)
+        return INTERRUPTED
     if arguments.json:
         print_json(OrderedDict(last, steps=training.done, stopped=training.stopped, warnings=notice_texts(notices)))
     elif training.stopped:
@@ -194,6 +199,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--partial and --reinit need WEIGHTS", hint="leave them out to start from random weights")
     if arguments.resume and arguments.overwrite:
         raise UsageError("--resume goes on, --overwrite starts anew", hint="give one of them")
+    if arguments.band is not None and not 0 < arguments.band < 1:
+        raise UsageError("--band {} is no loss of accuracy".format(arguments.band), hint="use a number such as 0.03")
     for name in ("every", "save_every"):
         if getattr(arguments, name) < 1:
             flag = "--" + name.replace("_", "-")
@@ -273,7 +280,13 @@ def _prefix(arguments: argparse.Namespace, data: DataFile) -> str:
 def _device(asked: Optional[str]) -> str:
     import torch
 
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        cause = "torch has no device {}: {}".format(device, str(error).splitlines()[0].rstrip("."))
+        raise UsageError(cause, hint="use cpu, or install a torch that was built for the device") from error
+    return device
 
 
 def require_training() -> None:

@@ -40,7 +40,7 @@ def read(path: str) -> Checkpoint:
     if not os.path.isfile(path):
         raise UsageError("there is no checkpoint to go on from", place(path), hint)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes().decode("ascii"))
         if about["format"] != FORMAT or not isinstance(about["step"], int):

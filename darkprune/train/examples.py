@@ -59,6 +59,10 @@ class Examples:
             return Batch(drawn, np.array(classes, np.int64))
         return Batch(drawn, [self._scene(spot, image) for spot, image in zip(spots, drawn)])
 
+    def path(self, spot: Spot) -> str:
+        """The file of the image at that spot; of a mosaic, of its first corner."""
+        return str(self._images.paths[self._number(spot)])
+
     def _number(self, spot: Spot) -> int:
         """Of the image at that spot."""
         epoch, place = divmod(spot.step * self._batch + spot.position, len(self._images))

@@ -85,7 +85,8 @@ class Loader:
         )
         self._batch, self._parts, self._rank, self._world = batch, parts, rank, world
         self._sizes = sizes
-        self._workers = Workers(Examples(self.cache, data_set, augmentation, batch, seed), workers)
+        self._examples = Examples(self.cache, data_set, augmentation, batch, seed)
+        self._workers = Workers(self._examples, workers)
 
     def steps(self, start: int, stop: int) -> Iterator[List[Batch]]:
         """For each step from `start` to `stop`: its parts, as this process sees them.
@@ -95,6 +96,10 @@ class Loader:
         results = self._workers.run(self._spots(start, stop))
         for _ in range(start, stop):
             yield [next(results) for _ in range(self._parts)]
+
+    def paths(self, step: int) -> List[List[str]]:
+        """The files of the images in each part of a step, as this process sees them; of a mosaic its first corner's."""
+        return [[self._examples.path(spot) for spot in spots] for spots in self._spots(step, step + 1)]
 
     def close(self) -> None:
         """Ends the workers; the loader can be used again."""

@@ -1,5 +1,7 @@
 """Training from the first step to the last: batches, steps, checkpoints, evaluation, files."""
 
+import functools
+import os
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
@@ -11,11 +13,14 @@ from darkprune.darknet.pair import write_file
 from darkprune.errors import UsageError, place
 from darkprune.graph.net import Net
 from darkprune.graph.save import weights_chunks
+from darkprune.interrupt import Interrupt
 from darkprune.train import checkpoint
 from darkprune.train.ema import MovingAverage
 from darkprune.train.optimizer import moments, restore_moments
 from darkprune.train.schedule import input_size, learning_rate
 from darkprune.train.step import Stepper
+
+MOST_NAMES = 8  # of images in a message
 
 Progress = NamedTuple(
     "Progress",
@@ -44,7 +49,8 @@ class Run:
         writes: whether this process writes and evaluates: the first of several.
         band: training ends where an evaluation is this much below that of the net as it was given.
 
-    Attributes: done (steps), best (the best evaluation), stopped (why it ended early, or None).
+    Attributes: done (steps), best (the best evaluation), stopped (why accuracy ended it early, or None), interrupted
+        (whether a signal did).
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Run:
         self.about, self.writes = about or {}, writes
         self.band, self.first = band, None  # type: Optional[float], Optional[float]
         self.done, self.best, self.stopped = 0, -1.0, None  # type: int, float, Optional[str]
+        self.interrupted = False
         alpha = self.settings.ema_alpha
         self.average = MovingAverage(stepper.module, alpha) if alpha else None
 
@@ -78,36 +85,52 @@ class Run:
         return self.prefix + checkpoint.SUFFIX
 
     def train(self, report: Callable[[Progress], None] = lambda progress: None) -> Net:
-        """All steps that are left; returns the net that was learnt, which PREFIX_final.weights holds."""
+        """All steps that are left; returns the net that was learnt, which PREFIX_final.weights holds.
+
+        Ctrl-C and SIGTERM end it behind the step that is under way, with a checkpoint.
+        """
         settings, shape = self.settings, self.net.input.shape
         if self.band is not None and self.evaluate is not None and self.first is None:
             self.first = self._shared(next(iter(self.evaluate(self.net).values())) if self.writes else 0.0)
-        batches = self.loader.steps(self.done, settings.max_batches)
-        for step, parts in enumerate(batches, self.done):
-            began = time.monotonic()
-            torch.manual_seed(self.seed * 1000003 + step)  # dropout: a resumed run drops the same
-            self.stepper.resize(*input_size(settings, shape.w, shape.h, step, self.seed))
-            rate = learning_rate(settings, step, self.seed)
-            if self.stepper.sparsity is not None:
-                self.stepper.sparsity.progress(step / settings.max_batches)
-            for loss in self.stepper.losses.values():  # [region] starts otherwise than it goes on
-                loss.seen = self.net.header.seen + (step + 1) * settings.batch
-            values = self.stepper.step(parts, rate, "step {}".format(step + 1))
-            self.done = step + 1
-            if self.average is not None:
-                self.average.update(self.stepper.module, self.done)
-            seconds = time.monotonic() - began
-            if self._due():
-                values = dict(values, **self._evaluated())
-            report(Progress(self.done, rate, values, seconds))
-            if self.stopped or self.done % self.save_every == 0 or self.done == settings.max_batches:
-                self.keep()
-            if self.stopped:
-                break
+        with Interrupt() as interrupt:
+            steps = self.loader.steps(self.done, settings.max_batches) if not self.stopped else ()
+            for parts in steps:
+                report(self._step(parts, shape))
+                ends = bool(self.stopped) or self.done == settings.max_batches
+                if ends or interrupt() or self.done % self.save_every == 0:
+                    self.keep()
+                if ends or interrupt():
+                    self.interrupted = not ends
+                    break
         learnt = self.learnt()
-        if self.writes:
+        if self.writes and not self.interrupted:
             self._write("final", learnt)
         return learnt
+
+    def _step(self, parts: Any, shape: Any) -> Progress:
+        """The next step, and the evaluation that follows it."""
+        began, step = time.monotonic(), self.done
+        torch.manual_seed(self.seed * 1000003 + step)  # dropout: a resumed run drops the same
+        self.stepper.resize(*input_size(self.settings, shape.w, shape.h, step, self.seed))
+        rate = learning_rate(self.settings, step, self.seed)
+        if self.stepper.sparsity is not None:
+            self.stepper.sparsity.progress(step / self.settings.max_batches)
+        for loss in self.stepper.losses.values():  # [region] starts otherwise than it goes on
+            loss.seen = self.net.header.seen + (step + 1) * self.settings.batch
+        values = self.stepper.step(parts, rate, functools.partial(self._where, step))
+        self.done = step + 1
+        if self.average is not None:
+            self.average.update(self.stepper.module, self.done)
+        seconds = time.monotonic() - began
+        if self._due():
+            values = dict(values, **self._evaluated())
+        return Progress(self.done, rate, values, seconds)
+
+    def _where(self, step: int, part: int) -> str:
+        """Names a part of a step by its images."""
+        paths = self.loader.paths(step)[part]
+        names = ", ".join(os.path.basename(path) for path in paths[:MOST_NAMES])
+        return "step {}, with the images {}{}".format(step + 1, names, "..." if len(paths) > MOST_NAMES else "")
 
     def _due(self) -> bool:
         """Whether an epoch that is to be evaluated, or the last step, has just ended."""

@@ -1,11 +1,13 @@
 """What a training tells while it runs: every tenth step and each evaluation, into its log and onto the screen."""
 
+import time
 from typing import Any, Callable, Dict, Optional
 
 from darkprune.train.logs import Log
 from darkprune.train.loop import Progress, Run
 
-LOG_EVERY, CHART_EVERY = 10, 100  # steps
+LOG_EVERY = 10  # steps
+CHART_EVERY = 30.0  # seconds: drawing takes half of one
 
 
 class Reporter:
@@ -19,6 +21,7 @@ class Reporter:
     def __init__(self, log: Log, run: Run, say: Optional[Callable[[str], None]] = None) -> None:
         self.last: Dict[str, Any] = {}
         self._log, self._run, self._say = log, run, say
+        self._drawn = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         """Takes a step's report."""
@@ -35,8 +38,9 @@ class Reporter:
         seen = progress.step * settings.batch
         row = dict(values, epoch=round(seen / self._run.images, 4), images=seen)
         self._log.row(progress.step, learning_rate=progress.rate, seconds=round(progress.seconds, 3), **row)
-        if evaluated or ended or progress.step % CHART_EVERY == 0:
+        if ended or time.monotonic() - self._drawn > CHART_EVERY:
             self._log.chart()
+            self._drawn = time.monotonic()
         if self._say is not None:
             words = " ".join("{} {:.4g}".format(key, value) for key, value in values.items())
             of = "{}/{}".format(progress.step, settings.max_batches)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -56,25 +56,25 @@ class Stepper:
                 module.net.config.set("height", height)
                 module.net.infer()
 
-    def step(self, parts: List[Any], rate: float, where: str) -> Dict[str, float]:
+    def step(self, parts: List[Any], rate: float, where: Callable[[int], str]) -> Dict[str, float]:
         """Changes the weights by one step.
 
         Args:
             parts: Batches (darkprune.train.loader), together the step's images, or this process's share of them.
-            rate: learning rate. where: names the step in messages.
+            rate: learning rate. where: names a part in messages, by its number.
 
         Returns the loss, a mean over the images, and its parts. Raises TrainingError where the loss is not finite; the
-        weights are then as they were.
+        weights are then as they were, but for running statistics.
         """
         self.optimizer.zero_grad(set_to_none=True)
         found: Dict[str, float] = {}
-        for part in parts:
+        for number, part in enumerate(parts):
             if self.group is not None:
                 self.group.begin_part(self.module)
             loss, seen = self._loss(part)
             if not math.isfinite(seen["loss"]):
                 hint = "train with a smaller learning_rate, or a longer burn_in; the last checkpoint is still good"
-                raise TrainingError("the loss is {} in {}".format(seen["loss"], where), hint=hint)
+                raise TrainingError("the loss is {} in {}".format(seen["loss"], where(number)), hint=hint)
             (loss / self.settings.batch).backward()
             for key, value in seen.items():
                 found[key] = found.get(key, 0.0) + value / self.settings.batch

@@ -191,7 +191,7 @@ def test_signals_while_a_file_is_closed_lose_nothing(folder):
 def test_a_later_signal_ends_at_once(folder):
     code = """
 import os, signal, time
-from darkprune.video import interrupt as interrupts
+from darkprune import interrupt as interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 interrupts.GRACE = 0.05
 with interrupts.Interrupt() as interrupt:

@@ -56,7 +56,7 @@ def train(cfg, weights, out, subdivisions, group, fail):
     for step in range(STEPS):
         if fail == "raises" and rank == 1 and step == 2:
             raise TrainingError("this process cannot go on", hint="none")
-        losses.append(stepper.step(batches(net, step, parts, rank, world), settings.learning_rate, "step")["loss"])
+        losses.append(stepper.step(batches(net, step, parts, rank, world), settings.learning_rate, str)["loss"])
     arrays = dict(stepper.module.named_parameters())
     arrays.update(stepper.module.named_buffers())
     np.savez(

@@ -156,7 +156,7 @@ def test_a_step_adds_what_the_teacher_says_of_a_net_with_fewer_layers(tmp_path):
     for known in (None, teacher):
         module, own = NetModule(pruned.net), None if known is None else NetModule(known)
         stepper = Stepper(module, losses_of(pruned.net), settings, teacher=own, distillation=known and distillation)
-        losses.append(stepper.step(parts, 0.001, "step 1"))
+        losses.append(stepper.step(parts, 0.001, str))
     added = sorted(set(losses[1]) - set(losses[0]))
     assert added == ["distill_boxes", "distill_classes", "distill_hints", "distill_objectness"]
     assert losses[1]["loss"] - losses[0]["loss"] == pytest.approx(sum(losses[1][name] for name in added), rel=1e-4)

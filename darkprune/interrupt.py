@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to end in order: the camera is given back, files are closed."""
+"""Ctrl-C and SIGTERM as a wish to end in order: the camera is given back, files are closed, a checkpoint is kept."""
 
 import os
 import signal
