@@ -187,7 +187,7 @@ def main():
     parser.add_argument("--sizes", default="256x192,320x320")
     parser.add_argument("--workers", default="0,1,2")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     for name in ("--child", "--cfg", "--data"):

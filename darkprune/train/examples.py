@@ -101,8 +101,8 @@ class Examples:
             picture = self._picture(number)
             margins = self._margins(rng, picture, size)
             if rng.random() < 0.5:
-                margins = _outwards(margins, right, bottom)
-            placement = _meeting(pixels.stretched(margins, *size), size, middle, right, bottom)
+                margins = outwards(margins, right, bottom)
+            placement = meeting(pixels.stretched(margins, *size), size, middle, right, bottom)
             found.append(self._draw(rng, picture, placement, Region(across[0], down[0], across[1], down[1]), drawn))
         return pixels.truth_of(found, *size)
 
@@ -123,14 +123,14 @@ class Examples:
         return letterbox(margins, columns * size[1] / (rows * size[0])) if self._augmentation.letter_box else margins
 
 
-def _outwards(margins: Margins, right: bool, bottom: bool) -> Margins:
+def outwards(margins: Margins, right: bool, bottom: bool) -> Margins:
     """The margins of an image in a corner, moved so that it reaches to the outer borders: more of it can be seen."""
     across, down = margins.left + margins.right, margins.top + margins.bottom
     left, top = across if right else 0.0, down if bottom else 0.0
     return Margins(left, top, across - left, down - top, margins.flip)
 
 
-def _meeting(placement: Placement, size: _Size, middle: _Size, right: bool, bottom: bool) -> Placement:
+def meeting(placement: Placement, size: _Size, middle: _Size, right: bool, bottom: bool) -> Placement:
     """The placement moved so that the image, or what is left of it, begins or ends in the middle of the mosaic."""
     if right:
         left = placement.left + middle[0] - max(0.0, placement.left)

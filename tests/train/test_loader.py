@@ -23,8 +23,10 @@ from darkprune.errors import DarkpruneError, TrainingError, UsageError  # noqa: 
 from darkprune.graph.build import build  # noqa: E402
 from darkprune.train import image_cache  # noqa: E402
 from darkprune.train.augment import Augmentation  # noqa: E402
+from darkprune.train.examples import meeting, outwards  # noqa: E402
 from darkprune.train.image_cache import ImageCache  # noqa: E402
 from darkprune.train.loader import Loader  # noqa: E402
+from darkprune.train.pixels import stretched  # noqa: E402
 
 PLAIN = Augmentation.none()
 VARIED = PLAIN._replace(jitter=0.2, resize=1.3, mosaic=0.5, flip=0.5, hue=0.1, saturation=1.5, exposure=1.5)
@@ -106,6 +108,24 @@ def test_boxes_lie_where_the_objects_are(rectangles, changes):
                 assert not left_over.any()  # slivers below a pixel have no box
                 seen += int((truth.classes == number).sum())
     assert seen > 40
+
+
+@pytest.mark.parametrize("right, bottom", list(itertools.product((False, True), repeat=2)))
+@pytest.mark.parametrize("seed", range(4))
+def test_images_of_a_mosaic_meet_where_they_end(seed, right, bottom):
+    """What lies around them is out of sight there; what was cut off stays so."""
+    margins = PLAIN._replace(jitter=0.3).margins(np.random.default_rng(seed))
+    moved = outwards(margins, right, bottom)
+    assert (moved.right if right else moved.left, moved.bottom if bottom else moved.top) == (0, 0)
+    assert moved.left + moved.right == pytest.approx(margins.left + margins.right)
+    assert moved.top + moved.bottom == pytest.approx(margins.top + margins.bottom)
+    for each in (margins, moved):
+        placed = meeting(stretched(each, 90, 60), (90, 60), (40, 20), right, bottom)
+        assert placed[:2] == stretched(each, 90, 60)[:2]
+        across = max(0.0, each.left) if right else 1 - max(0.0, each.right)
+        down = max(0.0, each.top) if bottom else 1 - max(0.0, each.bottom)
+        assert placed.left + across * placed.width == pytest.approx(40)
+        assert placed.top + down * placed.height == pytest.approx(20)
 
 
 def test_each_image_once_an_epoch_in_another_order(rectangles):
