@@ -174,7 +174,7 @@ def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
     if not arguments.resume:
         _require_free(prefix, arguments.overwrite)
     write_file(prefix + ".cfg", cfg_bytes(net), inputs, overwrite=True)
-    warn(notices)
+    warn(notices + training.loader.notices)
     last: Dict[str, Any] = {}
     with Log(prefix, training.done if arguments.resume else None, arguments.overwrite, inputs) as log:
         reporter = Reporter(log, training, None if arguments.json else write)

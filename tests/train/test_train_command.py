@@ -187,6 +187,15 @@ def test_an_earlier_training_is_not_overwritten_unasked(job, capsys):
     assert (job[1] / "small_final.weights").read_bytes() == before
 
 
+def test_keys_that_vary_no_image_are_named(job, capsys):
+    with open(job[0][1]) as stream:
+        text = stream.read()
+    with open(job[0][1], "w") as stream:
+        stream.write(text.replace("mosaic=1", "mixup=1"))
+    assert train(job, "--max-batches", "1") == 0
+    assert "warning: mixup=1 has no effect: it is not built in" in capsys.readouterr().err
+
+
 def test_classes_that_do_not_match(job, capsys):
     path = job[0][3]
     with open(path) as stream:
