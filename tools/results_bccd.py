@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_plan import DATA, FOLDER, TIMED, steps_of  # noqa: E402
+from results_bccd_plan import COCO, DATA, FOLDER, TIMED, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
@@ -141,16 +142,20 @@ def _append(path, columns, row):
 
 
 def prepare():
-    """The data set in Darknet's layout, in build/bccd/bccd."""
-    if os.path.exists(os.path.join(ROOT, DATA)):
-        return
-    source = os.path.join(os.environ.get("DARKPRUNE_SHARED", os.path.join(ROOT, "..", "shared")), "datasets", "bccd")
+    """The data set in Darknet's layout, and Yolo-Fastest's files, in build/bccd."""
+    shared = os.environ.get("DARKPRUNE_SHARED", os.path.join(ROOT, "..", "shared"))
+    source = os.path.abspath(os.path.join(shared, "datasets", "bccd"))
     if not os.path.isdir(source):
         sys.exit("error: {} is not there; DARKPRUNE_SHARED names the folder that holds datasets/bccd".format(source))
-    tool = os.path.join(ROOT, "tools", "voc_to_darknet.py")
-    options = ["-o", os.path.dirname(DATA), "--train", "trainval", "--valid", "test", "--ignore-problems"]
     os.makedirs(os.path.join(ROOT, FOLDER), exist_ok=True)
-    subprocess.check_call([sys.executable, tool, os.path.abspath(source)] + options, cwd=ROOT, stdout=sys.stderr)
+    if not os.path.exists(os.path.join(ROOT, DATA)):
+        tool = os.path.join(ROOT, "tools", "voc_to_darknet.py")
+        options = ["-o", os.path.dirname(DATA), "--train", "trainval", "--valid", "test", "--ignore-problems"]
+        subprocess.check_call([sys.executable, tool, source] + options, cwd=ROOT, stdout=sys.stderr)
+    for suffix in (".cfg", ".weights"):
+        if not os.path.exists(os.path.join(ROOT, COCO + suffix)):
+            model = os.path.join(shared, "models", "yolo-fastest-1.1", "yolo-fastest-1.1" + suffix)
+            shutil.copyfile(model, os.path.join(ROOT, COCO + suffix))
 
 
 def main():

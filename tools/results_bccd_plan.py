@@ -9,6 +9,9 @@ DATA = os.path.join(FOLDER, "bccd", "bccd.data")
 CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "100", "60", "30"  # epochs
+COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
+FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
+FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
 TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
 STRENGTH = "1"
 # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
@@ -85,7 +88,28 @@ def steps_of(seed):
         pruned = plan.prune(name, sparse, ["--channels", share], ["sparse"])
         _tuned(plan, base, pruned, name, ("fine-tuned", "distilled"))
     _int8(plan, "80 + 8 blocks distilled")
+    _yolo_fastest(plan)
     return plan.steps
+
+
+def _yolo_fastest(plan):
+    """A detector of COCO's 80 classes becomes one of 3, and is pruned."""
+    stem = os.path.join(plan.folder, "yolo-fastest-of-3")
+    edit = [["edit", COCO + ".cfg", COCO + ".weights", "-o", stem, "--classes", "3", "--overwrite"]]
+    options = ["--partial", COCO + ".cfg"] + FASTEST
+    base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
+    plan.steps["Yolo-Fastest"] = base._replace(commands=edit + base.commands)
+    options = ["--sparsity", STRENGTH, "--adam", "0", "--learning-rate", "0.002"]
+    sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", FASTEST + options, ["Yolo-Fastest"])
+    pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
+    plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
+    for way in ("fine-tuned", "distilled", "reinit"):
+        options, needs, epochs = list(FASTEST), ["Yolo-Fastest 30"], TUNED
+        if way == "distilled":
+            options, needs = options + ["--teacher", base.cfg, base.weights], needs + ["Yolo-Fastest"]
+        if way == "reinit":
+            options, epochs = options + ["--reinit"], "60"
+        plan.train("Yolo-Fastest 30 " + way, pruned.cfg, pruned.weights, epochs, options, needs)
 
 
 def _sparse(plan, base, name, method):

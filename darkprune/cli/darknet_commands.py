@@ -31,11 +31,13 @@ VERBS: Dict[str, Dict[str, _Verb]] = {
         "test": _Verb("detect", ("--overwrite",), ()),
         "map": _Verb("eval", ("--ignore-problems",), ("--letter-box",)),
         "demo": _Verb("detect", ("--overwrite",), ()),
+        "train": _Verb("train", ("--overwrite", "--ignore-problems", "--partial"), ()),
         "calc_anchors": _Verb("calc-anchors", ("--overwrite", "--ignore-problems"), ()),
     },
     "classifier": {
         "predict": _Verb("classify", (), ()),
         "valid": _Verb("eval", ("--ignore-problems",), ()),
+        "train": _Verb("train", ("--overwrite", "--ignore-problems", "--partial"), ()),
     },
 }
 _OF_IMAGES = ("detect", "classify")
@@ -43,7 +45,6 @@ _PICTURE = "predictions.jpg"  # what Darknet draws into, in the working director
 
 # What darkprune has in another form, or not.
 _INSTEAD = {
-    "train": "train with Darknet: pruned pairs are trained further as they are",
     "valid": "use: darkprune eval CFG WEIGHTS --data DATA --coco-results FILE",
     "recall": "use: darkprune detector map DATA CFG WEIGHTS, which prints recall too",
 }

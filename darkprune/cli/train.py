@@ -195,7 +195,7 @@ def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     """Options that contradict each other, or are out of range. Raises UsageError."""
-    if arguments.weights is None and (arguments.partial is not None or arguments.reinit):
+    if arguments.weights is None and (arguments.partial or arguments.reinit):
         raise UsageError("--partial and --reinit need WEIGHTS", hint="leave them out to start from random weights")
     if arguments.resume and arguments.overwrite:
         raise UsageError("--resume goes on, --overwrite starts anew", hint="give one of them")

@@ -12,6 +12,8 @@ from darkprune.errors import TrainingError
 from darkprune.train.optimizer import make_optimizer, set_rate
 from darkprune.train.settings import Settings
 
+MEANS = ("iou", "recall50", "recall75")
+
 
 class Stepper:
     """A module under training, on its device.
@@ -82,6 +84,9 @@ class Stepper:
             self.group.reduce(self.module, found)
         if self.sparsity is not None:
             self.sparsity.add_gradient()
+        for key in MEANS:  # of the objects, whose number stays a mean over the images
+            if found.get("objects"):
+                found[key] = found[key] / found["objects"]
         set_rate(self.optimizer, rate)
         self.optimizer.step()
         if self.sparsity is not None:

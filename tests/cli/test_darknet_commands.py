@@ -265,14 +265,9 @@ def test_a_demo_is_detect_on_a_video_or_camera(words, expected, capsys):
             "error: darkprune has no detector valid\n"
             "hint: use: darkprune eval CFG WEIGHTS --data DATA --coco-results FILE\n",
         ),
-        (
-            "detector train data/obj.data yolo-obj.cfg yolov4.conv.137 -map",
-            "error: darkprune has no detector train\n"
-            "hint: train with Darknet: pruned pairs are trained further as they are\n",
-        ),
         ("detector tset", "error: unknown detector command tset\nhint: did you mean test?\n"),
-        ("detector", "error: what shall detector do?\nhint: use test, map, demo, calc_anchors\n"),
-        ("detector -thresh 1", "error: what shall detector do?\nhint: use test, map, demo, calc_anchors\n"),
+        ("detector", "error: what shall detector do?\nhint: use test, map, demo, train, calc_anchors\n"),
+        ("detector -thresh 1", "error: what shall detector do?\nhint: use test, map, demo, train, calc_anchors\n"),
         ("detektor test", "error: unknown command detektor\nhint: did you mean detector?\n"),
         ("detector map obj.data -tresh 1", "error: unknown option -tresh\nhint: did you mean --thresh?\n"),
     ],

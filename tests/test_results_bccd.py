@@ -1,0 +1,65 @@
+"""The measured blood cells: the page is what the rows say, and every step is a command that exists."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import need
+import tool
+from darkprune.cli.main import parser
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 8), reason="the programs are for a workstation")
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    """(results_bccd_page, results_bccd_plan, results)"""
+    monkeypatch.syspath_prepend(str(need.ROOT / "tools"))
+    return [tool.load(name) for name in ("results_bccd_page", "results_bccd_plan", "results")]
+
+
+def test_the_page_is_made_of_the_rows(tools):
+    page, _, results = tools
+    for part, text in page.PARTS.items():
+        assert results.read(part, "results_bccd.py") == text()
+
+
+def test_every_row_is_of_a_step_and_has_its_resamples(tools):
+    page, plan, _ = tools
+    draws = page._draws()
+    for row in page.rows():
+        steps = plan.steps_of(int(row["seed"]))
+        assert row["step"] in steps and row["command"].startswith("darkprune ")
+        assert draws[row["seed"], row["step"]].shape == (200,)
+        assert abs(np.mean(draws[row["seed"], row["step"]]) - float(row["ap50"])) < 0.05
+    assert len(draws) == len({(row["seed"], row["step"]) for row in page.rows()}) == len(page.rows())
+
+
+def test_steps_come_after_what_they_need_and_are_commands(tools):
+    _, plan, _ = tools
+    steps = plan.steps_of(0)
+    names, files = list(steps), {step.weights for step in steps.values()}
+    for place, (name, step) in enumerate(steps.items()):
+        assert all(names.index(needed) < place for needed in step.needs), name
+        for command in step.commands:
+            arguments = parser(command[0]).parse_args(command[1:])
+            made = str(getattr(arguments, "weights", ""))
+            assert made not in files or made in [steps[needed].weights for needed in step.needs], name
+    assert set(plan.TIMED) <= set(names)
+
+
+def test_differences_are_paired_with_the_same_seed(tools, monkeypatch):
+    page, _, _ = tools
+    rows = [
+        {"seed": seed, "step": step, "ap50": ap, "map": ap, "bflops": "1", "zero_gammas": "0", "parameters": "10"}
+        for seed, step, ap in (("0", "baseline", "0.9"), ("1", "baseline", "0.8"), ("1", "60", "0.79"))
+    ]
+    rows = [dict(row, bytes="4000") for row in rows]
+    draws = {(row["seed"], row["step"]): np.full(200, float(row["ap50"])) for row in rows}
+    monkeypatch.setattr(page, "rows", lambda: rows)
+    monkeypatch.setattr(page, "_draws", lambda: draws)
+    assert page.accuracy().splitlines()[2:] == [
+        "| baseline | 2 | 85.00 |  | 85.00 | 10 | 4 KB | 1.000 | 0 % |",
+        "| 60 | 1 | 79.00 | -1.00 (-1.00 to -1.00) | 79.00 | 10 | 4 KB | 1.000 | 0 % |",
+    ]
