@@ -55,7 +55,7 @@ class HeadLoss:
         """
         with torch.no_grad():
             delta, value, parts = self.deltas(raw.detach(), targets, size)
-        total = _Surrogate.apply(raw, value, delta.view_as(raw))
+        total = _Surrogate.apply(raw, value, delta.reshape(raw.shape))
         return LossParts(total, parts)
 
     def deltas(self, raw: Tensor, targets: Any, size: Tuple[int, int]) -> Tuple[Tensor, Tensor, Dict[str, float]]:

@@ -118,6 +118,17 @@ def test_a_map_of_classes_a_limit_and_objects_to_leave_out(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["yolo", "region", "detection"])
+def test_the_order_in_memory_is_of_no_matter(tmp_path, name):
+    loss, raw, targets, size = loss_of(name, tmp_path, "alexeyab")
+    found = []
+    for memory in (torch.contiguous_format, torch.channels_last):
+        leaf = raw.clone(memory_format=memory).requires_grad_(True)
+        loss(leaf, targets, size).total.backward()
+        found.append(leaf.grad.numpy())
+    np.testing.assert_array_equal(found[0], found[1])
+
+
 def test_a_nan_is_no_loss():
     net = build(parse(cfg(conv(16, 1, "linear", bn=None), section("yolo", **YOLO), width=4, height=4)))
     (loss,) = losses_of(net).values()
