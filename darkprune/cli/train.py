@@ -213,7 +213,7 @@ def _start(arguments: argparse.Namespace) -> Any:
     """(the net that training starts from, lines that say where its values come from)"""
     from darkprune.train import initial, partial
 
-    if arguments.partial is not None:
+    if arguments.partial is not None and arguments.weights is not None:
         net = load(arguments.cfg, None, arguments.dialect)
         source = partial.read_source(net, arguments.weights, arguments.partial or None)
         made = partial.adopt(net, source, arguments.seed, initial.OBJECTNESS)

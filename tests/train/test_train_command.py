@@ -77,6 +77,17 @@ def test_json_is_one_object(job, capsys):
     assert report["steps"] == 12 and 0 <= report["map"] <= 1 and report["stopped"] is None
 
 
+def test_darknets_own_words(job, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "backup").mkdir()
+    words, data = job[0], job[0][3]
+    line = ["detector", "train", data, words[1], "-map", "-dont_show", "--workers", "0", "--max-batches", "2"]
+    assert main(line) == 0 and (tmp_path / "backup" / "small_final.weights").exists()
+    assert main(line[:4] + [str(tmp_path / "backup" / "small_final.weights")] + line[4:]) == 0
+    said = capsys.readouterr()
+    assert "layers 0 to 7 taken" in said.out and "--overwrite --ignore-problems --partial" in said.err
+
+
 def started(job, *more):
     """The command in a process of its own."""
     words, folder = job
