@@ -8,7 +8,7 @@ FOLDER = os.path.join("build", "bccd")
 DATA = os.path.join(FOLDER, "bccd", "bccd.data")
 CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
-BASELINE, SPARSE, TUNED = "100", "60", "30"  # epochs
+BASELINE, SPARSE, TUNED = "100", "40", "30"  # epochs
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
 FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
@@ -16,7 +16,7 @@ TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90
 STRENGTH = "1"
 # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
 # would silence everything or nothing: sparsity is trained with momentum
-SPARSIFY = ["--adam", "0", "--learning-rate", "0.002"]
+SPARSIFY = ["--adam", "0", "--learning-rate", "0.003", "--ema-alpha", "0.99"]
 TUNE = ["--learning-rate", "0.001"]
 
 Step = NamedTuple(
@@ -99,7 +99,7 @@ def _yolo_fastest(plan):
     options = ["--partial", COCO + ".cfg"] + FASTEST
     base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
     plan.steps["Yolo-Fastest"] = base._replace(commands=edit + base.commands)
-    options = ["--sparsity", STRENGTH, "--adam", "0", "--learning-rate", "0.002"]
+    options = ["--sparsity", STRENGTH] + SPARSIFY
     sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", FASTEST + options, ["Yolo-Fastest"])
     pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
     plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
