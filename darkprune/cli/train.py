@@ -114,16 +114,16 @@ def _add_sparsity(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     require_training()
-    from darkprune.train.distributed import join
+    from darkprune.train.distributed import join, own_device
 
     _check(arguments)
-    device = _device(arguments.device)
+    device = own_device(_device(arguments.device))
     group = join(device)
     if group is None:
         return _train(arguments, device, None)
     try:
         return _train(arguments, device, group)
-    except DarkpruneError as error:
+    except (DarkpruneError, KeyboardInterrupt) as error:
         if group.speaks(error):
             raise
         return 2
@@ -167,6 +167,8 @@ def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
     training.band = arguments.band
     if arguments.resume:
         training.restore()
+    if group is not None:
+        group.require_same([training.done, training.about], "training")
     if not first:
         training.train()
         return 0

@@ -30,6 +30,13 @@ from darkprune.errors import DarkpruneError, TrainingError, UsageError
 WAIT = datetime.timedelta(hours=3)  # for another process, such as the first one while it evaluates
 
 
+def own_device(device: str) -> str:
+    """The device of this process: of several on one machine each takes a GPU of its own."""
+    if device != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    return "cuda:{}".format(int(os.environ["LOCAL_RANK"]) % max(1, torch.cuda.device_count()))
+
+
 def join(device: str = "cpu") -> Optional["Group"]:
     """The processes that torchrun started, this one among them; None where there is only one.
 
@@ -43,6 +50,8 @@ def join(device: str = "cpu") -> Optional["Group"]:
         store, rank, world = next(rendezvous("env://", rank, world, timeout=datetime.timedelta(minutes=5)))
         store.set_timeout(WAIT)
         backend = "nccl" if device.startswith("cuda") else "gloo"
+        if backend == "nccl":
+            torch.cuda.set_device(device)
         shared = dist.PrefixStore("darkprune", store)
         dist.init_process_group(backend, store=shared, rank=rank, world_size=world, timeout=WAIT)
     except (KeyError, ValueError, RuntimeError) as error:

@@ -2,7 +2,7 @@
 
 One JSON job per line of stdin (cfg, weights, out, subdivisions, world, port, fail), one JSON answer per line of
 stdout: `codes` (exit statuses by process) and `said` (what each printed). OUT0.npz gets the losses and arrays of
-process 0. With `fail`, process 1 meets an error of that kind.
+process 0. With `fail`, process 1 meets an error of that kind. A job with `argv` runs that command of darkprune.
 """
 
 import json
@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from darkprune.backends.torch_module import NetModule
+from darkprune.cli import train as train_command  # noqa: F401  (so that the children need not)
+from darkprune.cli.main import main
 from darkprune.errors import DarkpruneError, TrainingError
 from darkprune.graph.build import load
 from darkprune.train import distributed
@@ -71,6 +73,9 @@ def child(job, rank, output):
             os.dup2(output, stream)
         env = {"WORLD_SIZE": job["world"], "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": job["port"]}
         os.environ.update({key: str(value) for key, value in env.items()})
+        if "argv" in job:
+            status = main(job["argv"])
+            return
         group = distributed.join()
         try:
             train(job["cfg"], job["weights"], job["out"], job["subdivisions"], group, job["fail"])
@@ -82,6 +87,7 @@ def child(job, rank, output):
         if group and not status:
             group.leave()
     finally:
+        sys.stdout.flush()
         os._exit(status)
 
 

@@ -1,5 +1,6 @@
 """Several processes against one with the same batches: losses, weights and running statistics; and what they say."""
 
+import csv
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ import pytest
 
 import need
 import small_nets
+import tiny_compress
 
 if not sys.platform.startswith("linux"):
     pytest.skip("processes are forked as Linux does it", allow_module_level=True)
@@ -36,13 +38,13 @@ class Processes:
         self.process = subprocess.Popen([sys.executable, str(SCRIPT)], env=env, **pipes)
         self.trained = {}
 
-    def run(self, subdivisions, world, fail=""):
+    def run(self, subdivisions, world, fail="", **more):
         """The exit status of each process, and what it said."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         job = {"cfg": self.pair[0], "weights": self.pair[1], "out": self.out(subdivisions, world), "port": port}
-        job.update(subdivisions=subdivisions, world=world, fail=fail)
+        job.update(subdivisions=subdivisions, world=world, fail=fail, **more)
         self.process.stdin.write(json.dumps(job).encode("ascii") + b"\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline().decode("ascii"))
@@ -109,3 +111,39 @@ def test_one_process_tells_of_an_error(processes, fail, text):
     codes, said = processes.run(2, 2, fail)
     assert codes == [2, 2], said
     assert "".join(said) == text
+
+
+def command(folder, out, *more):
+    argv = ["train", "{}/tiny.cfg".format(folder), "--data", "{}/tiny.data".format(folder), "-o", str(out)]
+    return argv + ["--max-batches", "50", "--workers", "0", "--every", "20", "--learning-rate", "0.005"] + list(more)
+
+
+def logged(out):
+    with open(str(out / "tiny_log.csv")) as stream:
+        return [(int(row["step"]), float(row["loss"]), row["map"]) for row in csv.DictReader(stream)]
+
+
+def test_the_command_in_two_processes(processes, tmp_path):
+    need.matplotlib()
+    tiny_compress.write(tmp_path)
+    for world in (1, 2):
+        codes, said = processes.run(2, world, argv=command(tmp_path, tmp_path / str(world)))
+        assert codes == [0] * world, said
+        assert "50/50" in said[0] and said[1:] == [""] * (world - 1)
+    one, two = logged(tmp_path / "1"), logged(tmp_path / "2")
+    assert [step for step, _, _ in one] == [step for step, _, _ in two] and len(one) >= 6
+    for (step, loss, measured), (_, other, again) in zip(one, two):
+        assert abs(other / loss - 1) < 1e-3, step
+        assert (measured == "") == (again == "")
+    assert len({round(loss, 3) for _, loss, _ in one}) == len(one)  # something is learnt
+    names = sorted(os.listdir(str(tmp_path / "1")))
+    assert "tiny_final.weights" in names and sorted(os.listdir(str(tmp_path / "2"))) == names
+
+
+def test_the_command_tells_of_an_error_once(processes, tmp_path):
+    tiny_compress.write(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tiny_final.weights").write_bytes(b"")
+    codes, said = processes.run(2, 2, argv=command(tmp_path, tmp_path / "out"))
+    assert codes == [2, 2] and "".join(said).count("error: ") == 1
+    assert "tiny_final.weights: error: an earlier training stands there" in said[0]
