@@ -115,7 +115,7 @@ def test_one_process_tells_of_an_error(processes, fail, text):
 
 def command(folder, out, *more):
     argv = ["train", "{}/tiny.cfg".format(folder), "--data", "{}/tiny.data".format(folder), "-o", str(out)]
-    return argv + ["--max-batches", "50", "--workers", "0", "--every", "20", "--learning-rate", "0.005"] + list(more)
+    return argv + ["--max-batches", "50", "--workers", "0", "--every", "20", "--learning-rate", "0.001"] + list(more)
 
 
 def logged(out):
