@@ -1,6 +1,7 @@
-"""The scenes that the project's own detector is trained on."""
+"""The scenes that the project's own detector is trained on, and the table and pictures of the demo."""
 
 import hashlib
+import json
 import sys
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import need
 import tool
+from darkprune.cli.main import main
 from darkprune.data.data_file import DataFile
 from darkprune.data.data_set import read_detection
 from darkprune.data.problems import Problems
@@ -16,10 +18,21 @@ from darkprune.detect.image_file import read_image
 need.opencv()
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 8), reason="the programs are for a workstation")
 
+CFG = need.ROOT / "cfg" / "scenes.cfg"
+WEIGHTS = need.ROOT / "weights" / "scenes.weights"
 
 # of the first scenes of the list test, seed 1
 LABELS = "09b88f9b69f61eebaef06a66177ccacc31b0e502fb9e578140a3c28454616f32"
 MEANS = [121.27, 163.29, 147.84, 122.18, 117.01, 194.98]
+
+TABLE = """\
+                     net   small     change
+mAP@0.5           0.9000  0.8950    -0.0050
+parameters         1,000     250  4.0x less
+bytes of weights   4,020   1,020  3.9x less
+BFLOPs            0.5000  0.1000  5.0x less
+ms per image        4.00    2.50  1.6x less
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +44,7 @@ def scenes():
 def folder(scenes, tmp_path_factory):
     """A small data set of scenes."""
     out = tmp_path_factory.mktemp("drawn") / "scenes"
-    assert scenes.main([str(out), "--train", "12", "--valid", "0", "--test", "8", "--seed", "1"]) == 0
+    assert scenes.main([str(out), "--train", "4", "--valid", "0", "--test", "12", "--seed", "1"]) == 0
     return out
 
 
@@ -70,7 +83,7 @@ def test_a_box_is_where_its_object_is(scenes):
 
 def test_a_drawn_data_set_is_read_without_problems(folder):
     problems = Problems()
-    for split, count in (("train", 12), ("test", 8)):
+    for split, count in (("train", 4), ("test", 12)):
         found = read_detection(DataFile.read(str(folder / "scenes.data")), split, problems)
         assert len(found.images) == count and len(found.names) == 8
         assert read_image(found.images[0]).shape == (200, 200, 3)
@@ -105,4 +118,41 @@ def test_what_cannot_be_drawn(scenes, options, text, tmp_path, capsys):
 def test_a_folder_that_stands_is_kept(scenes, folder, capsys):
     assert scenes.main([str(folder), "--train", "1"]) == 2
     assert capsys.readouterr().err == "{}: error: this folder exists\nhint: --overwrite replaces it\n".format(folder)
-    assert len(list((folder / "obj").glob("*.jpg"))) == 20
+    assert len(list((folder / "obj").glob("*.jpg"))) == 16
+
+
+def run(capsys, *argv):
+    """The JSON that a command prints."""
+    assert main([str(word) for word in argv] + ["--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_demo_on_a_small_scale(folder, tmp_path, capsys):
+    """The commands of tools/demo.sh but for the training, which has tests of its own."""
+    need.opencv()
+    data, pruned = folder / "scenes.data", tmp_path / "pruned"
+    run(capsys, "prune", CFG, WEIGHTS, "-o", pruned, "--channels", "0.5", "--force")
+    pairs = [CFG, WEIGHTS, str(pruned) + ".cfg", str(pruned) + ".weights"]
+    found = []
+    for name, pair in (("before", pairs[:2]), ("after", pairs[2:])):
+        found.append(run(capsys, "eval", *pair, "--data", data, "--split", "test", "--runner", "opencv", "--no-coco"))
+        (tmp_path / (name + ".json")).write_text(json.dumps(found[-1]))
+    bench = run(capsys, "bench", *pairs, "--runners", "opencv", "--repeats", "1", "--threads", "1")
+    (tmp_path / "bench.json").write_text(json.dumps(bench))
+    picture = tmp_path / "both.png"
+    words = [tmp_path / "bench.json", tmp_path / "before.json", tmp_path / "after.json"]
+    words += ["--draw", picture, "--data", data, "--pairs"] + pairs
+    assert tool.load("before_after").main([str(word) for word in words]) == 0
+    text = capsys.readouterr().out
+    assert "mAP@0.5" in text and "{:.4f}".format(found[1]["map"]) in text
+    assert read_image(str(picture)).shape == (2 * 412, 4 * 400 + 2 * 12, 3)
+
+
+def test_the_table():
+    before = {"model": "net", "parameters": 1000, "weights_bytes": 4020, "bflops": 0.5}
+    after = {"model": "small", "parameters": 250, "weights_bytes": 1020, "bflops": 0.1}
+    runs = [{"model": "net", "runner": "opencv", "median_ms": 4.0}]
+    runs.append({"model": "small", "runner": "opencv", "median_ms": 2.5})
+    show = tool.load("before_after")
+    found = show.columns({"models": [before, after], "runs": runs}, [{"map": 0.9}, {"map": 0.895}])
+    assert show.lines(found) == TABLE
