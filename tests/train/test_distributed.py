@@ -33,7 +33,8 @@ class Processes:
 
     def __init__(self, folder):
         self.folder, self.pair = folder, small_nets.write(folder, NET, dead=0.0)
-        env = dict(os.environ, PYTHONPATH=str(need.ROOT), OMP_NUM_THREADS="1")
+        # torch warns of sockets that the other process closed
+        env = dict(os.environ, PYTHONPATH=str(need.ROOT), OMP_NUM_THREADS="1", TORCH_CPP_LOG_LEVEL="ERROR")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen([sys.executable, str(SCRIPT)], env=env, **pipes)
         self.trained = {}
