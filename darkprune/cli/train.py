@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", metavar="N", type=int, help="processes that load images")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1... (default: a GPU where there is one)")
     parser.add_argument("--bfloat16", action="store_true", help="convolutions with 8 bits of precision: faster")
-    parser.add_argument("--every", metavar="N", type=int, default=10, help="epochs between evaluations (default: 10)")
+    parser.add_argument("--every", metavar="N", type=int, default=10, help="epochs between evaluations; 0: one in the end (default: 10)")
     parser.add_argument("--save-every", metavar="N", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier training wrote to OUT")
@@ -203,12 +203,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--resume goes on, --overwrite starts anew", hint="give one of them")
     if arguments.band is not None and not 0 < arguments.band < 1:
         raise UsageError("--band {} is no loss of accuracy".format(arguments.band), hint="use a number such as 0.03")
-    for name in ("every", "save_every"):
-        if getattr(arguments, name) < 1:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(
-                "{} {} is no number of epochs or steps".format(flag, getattr(arguments, name)), hint="use 1 or more"
-            )
+    for flag, value, low in (("--every", arguments.every, 0), ("--save-every", arguments.save_every, 1)):
+        if value < low:
+            raise UsageError("{} {} is too few".format(flag, value), hint="use {} or more".format(low))
 
 
 def _start(arguments: argparse.Namespace) -> Any:

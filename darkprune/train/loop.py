@@ -44,7 +44,7 @@ class Run:
         prefix: of the files: PREFIX_last.weights, PREFIX_best.weights, PREFIX_final.weights, PREFIX_last.npz.
         seed: of all that is left to chance.
         evaluate: a Net -> {"map": ...} or {"top1": ...}, and what else is to be logged; None: never.
-        every: epochs between two evaluations. save_every: steps between two checkpoints.
+        every: epochs between two evaluations; 0: only after the last step. save_every: steps between two checkpoints.
         about: what tells this training from another one; a checkpoint that says otherwise is refused.
         writes: whether this process writes and evaluates: the first of several.
         band: training ends where an evaluation is this much below that of the net as it was given.
@@ -136,9 +136,11 @@ class Run:
         """Whether an epoch that is to be evaluated, or the last step, has just ended."""
         if self.evaluate is None:
             return False
+        if not self.every or self.done == self.settings.max_batches:
+            return self.done == self.settings.max_batches
         per_round = self.images * self.every
         seen = self.done * self.settings.batch
-        return seen // per_round > (seen - self.settings.batch) // per_round or self.done == self.settings.max_batches
+        return seen // per_round > (seen - self.settings.batch) // per_round
 
     def _evaluated(self) -> Dict[str, float]:
         """What an evaluation finds, in the process that writes; all of them learn whether it ends the training."""

@@ -222,7 +222,7 @@ def test_classes_that_do_not_match(job, capsys):
     [
         (["--reinit"], "--partial and --reinit need WEIGHTS"),
         (["--resume", "--overwrite"], "--resume goes on, --overwrite starts anew"),
-        (["--every", "0"], "--every 0 is no number of epochs or steps"),
+        (["--every", "-1"], "--every -1 is too few"),
         (["--sparsity", "0.1", "--sparsity-schedule", "sometimes"], "is no schedule of the strength"),
         (["--sparsity", "-1"], "strength"),
         (["--device", "cuda:77"], "cuda:77"),
