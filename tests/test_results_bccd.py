@@ -14,9 +14,9 @@ pytestmark = pytest.mark.skipif(sys.version_info < (3, 8), reason="the programs 
 
 @pytest.fixture
 def tools(monkeypatch):
-    """(results_bccd_page, results_bccd_plan, results)"""
+    """(results_bccd_page, results_bccd_steps, results)"""
     monkeypatch.syspath_prepend(str(need.ROOT / "tools"))
-    return [tool.load(name) for name in ("results_bccd_page", "results_bccd_plan", "results")]
+    return [tool.load(name) for name in ("results_bccd_page", "results_bccd_steps", "results")]
 
 
 def test_the_page_is_made_of_the_rows(tools):

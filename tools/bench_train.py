@@ -63,9 +63,9 @@ def child(cfg, data, size, way, steps, threads):
     from darkprune.data.data_set import read_detection
     from darkprune.graph.build import load
     from darkprune.train.augment import Augmentation
-    from darkprune.train.initial import start
     from darkprune.train.loader import Loader
     from darkprune.train.losses import losses_of
+    from darkprune.train.random_weights import start
     from darkprune.train.settings import Settings
     from darkprune.train.step import Stepper, as_tensor
 

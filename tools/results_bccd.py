@@ -29,7 +29,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_plan import COCO, DATA, FOLDER, TIMED, steps_of  # noqa: E402
+from results_bccd_steps import COCO, DATA, FOLDER, TIMED, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402

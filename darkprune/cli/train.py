@@ -132,10 +132,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
+    from darkprune.train.assemble import Options, make_run, read_set
     from darkprune.train.logs import Log
     from darkprune.train.reporter import Reporter
     from darkprune.train.settings import Settings
-    from darkprune.train.training import Options, make_run, read_set
 
     first = group is None or group.rank == 0
     data, problems = DataFile.read(arguments.data), Problems()
@@ -210,17 +210,17 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _start(arguments: argparse.Namespace) -> Any:
     """(the net that training starts from, lines that say where its values come from)"""
-    from darkprune.train import initial, partial
+    from darkprune.train import partial_weights, random_weights
 
     if arguments.partial is not None and arguments.weights is not None:
         net = load(arguments.cfg, None, arguments.dialect)
-        source = partial.read_source(net, arguments.weights, arguments.partial or None)
-        made = partial.adopt(net, source, arguments.seed, initial.OBJECTNESS)
-        return made.net, partial.describe(made.layers)
+        source = partial_weights.read_source(net, arguments.weights, arguments.partial or None)
+        made = partial_weights.adopt(net, source, arguments.seed, random_weights.OBJECTNESS)
+        return made.net, partial_weights.describe(made.layers)
     weights = None if arguments.reinit else arguments.weights
     net = load(arguments.cfg, weights, arguments.dialect)
     if weights is None:
-        net = initial.start(net, arguments.seed, initial.OBJECTNESS)
+        net = random_weights.start(net, arguments.seed, random_weights.OBJECTNESS)
         return net, ["random weights, seed {}".format(arguments.seed)]
     return net, []
 

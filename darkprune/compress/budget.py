@@ -3,7 +3,7 @@
 from typing import Any, Callable, Dict, Optional
 
 from darkprune.compress.config import Config
-from darkprune.compress.keys import Amount
+from darkprune.compress.config_keys import Amount
 from darkprune.errors import UsageError
 from darkprune.evaluate.cost import cost
 from darkprune.graph.net import Net

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from difflib import get_close_matches
 from typing import Any, Dict, List, Optional, Tuple
 
-from darkprune.compress.keys import BUDGETS, KEYS, NET_KEYS, REQUIRED, TRAINING
+from darkprune.compress.config_keys import BUDGETS, KEYS, NET_KEYS, REQUIRED, TRAINING
 from darkprune.data.text import read_bytes, resolve
 from darkprune.errors import Place, UsageError, place
 

@@ -9,15 +9,15 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from darkprune.compress import report
 from darkprune.compress.config import Config
 from darkprune.compress.measure import Data, difficult_of, row
+from darkprune.compress.stage_work import Made, Start, Work, settings_of
 from darkprune.compress.stages import RECORD, Pair, Record, Stage, digest, stages_of, sweep
-from darkprune.compress.work import Made, Start, Work, settings_of
 from darkprune.darknet import journal
 from darkprune.data.data_file import DataFile
 from darkprune.data.data_set import DetectionSet
 from darkprune.data.problems import Problems
 from darkprune.errors import UsageError, place
 from darkprune.graph.build import load
-from darkprune.train.training import read_set
+from darkprune.train.assemble import read_set
 
 
 class Loop:

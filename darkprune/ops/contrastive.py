@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 
 from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, flat, opt
-from darkprune.ops.training import untrainable
+from darkprune.ops.head_training import untrainable
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder

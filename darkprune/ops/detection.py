@@ -7,8 +7,8 @@ import numpy as np
 from darkprune.darknet import values
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Op, Shape, flat, opt
+from darkprune.ops.head_training import real, refuse, whole
 from darkprune.ops.heads import Candidates, Decoding, Jitter, jitter, per_image
-from darkprune.ops.training import real, refuse, whole
 from darkprune.ops.tree import softmax
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, List
 
 from darkprune.ops.base import Op, Shape
-from darkprune.ops.training import ClassTraining
+from darkprune.ops.head_training import ClassTraining
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder

@@ -6,8 +6,8 @@ import numpy as np
 
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
+from darkprune.ops.head_training import class_map, original, real, refuse, whole
 from darkprune.ops.heads import Candidates, Decoding, Jitter, anchor_sizes, jitter, likely, logistic, per_image
-from darkprune.ops.training import class_map, original, real, refuse, whole
 from darkprune.ops.tree import softmax, surest
 
 if TYPE_CHECKING:

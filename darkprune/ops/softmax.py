@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional
 
 from darkprune.errors import GraphError, Unsupported
 from darkprune.ops.base import Hazard, Op, Shape, flat, opt
-from darkprune.ops.training import ClassTraining, original, real, refuse
+from darkprune.ops.head_training import ClassTraining, original, real, refuse
 from darkprune.ops.tree import parents
 
 if TYPE_CHECKING:

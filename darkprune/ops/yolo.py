@@ -7,6 +7,7 @@ import numpy as np
 from darkprune.darknet import values
 from darkprune.errors import GraphError
 from darkprune.ops.base import Hazard, Op, Shape, image, opt
+from darkprune.ops.head_training import class_map, multipliers, original, real, refuse, whole
 from darkprune.ops.heads import (
     DISTANCE_KINDS,
     Candidates,
@@ -19,7 +20,6 @@ from darkprune.ops.heads import (
     logistic,
     per_image,
 )
-from darkprune.ops.training import class_map, multipliers, original, real, refuse, whole
 
 if TYPE_CHECKING:
     from darkprune.backends.base import Builder

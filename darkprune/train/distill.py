@@ -27,7 +27,7 @@ from darkprune.graph.net import Net
 from darkprune.ops.base import image
 from darkprune.ops.heads import Decoding
 from darkprune.prune.plan import Plan
-from darkprune.train.hints import Hint, find_hints
+from darkprune.train.feature_hints import Hint, find_hints
 
 Options = NamedTuple(
     "Options",
@@ -59,7 +59,7 @@ class Distillation:
     Args:
         student, teacher: nets of the same input size, heads, anchors and classes.
         options: weights of the terms.
-        hints: numbers of layers of the teacher whose maps the student's are to be like (see `darkprune.train.hints`).
+        hints: numbers of layers of the teacher whose maps the student's are to be like (see `darkprune.train.feature_hints`).
         plan: by which the student was pruned from the teacher, to match layers and channels of hints.
 
     Attributes:

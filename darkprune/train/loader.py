@@ -14,7 +14,7 @@ from darkprune.graph.net import Net
 from darkprune.train.augment import Augmentation, unused
 from darkprune.train.examples import Batch, Examples, Spot
 from darkprune.train.image_cache import ImageCache
-from darkprune.train.workers import Workers, can_fork
+from darkprune.train.loader_workers import Workers, can_fork
 
 CACHE = 2 << 30  # bytes, and no more than a quarter of the memory
 MOST_WORKERS = 4

@@ -34,7 +34,7 @@ from darkprune.backends.torch_module import NetModule, to_net
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
-from darkprune.train.outlook import SHARES, forecast, gammas
+from darkprune.train.prunable import SHARES, forecast, gammas
 
 METHODS = ("proximal", "subgradient")
 SCHEDULES = ("constant", "global", "local")
@@ -156,11 +156,11 @@ class Sparsity:
         return largest
 
     def report(self) -> Dict[str, Any]:
-        """The distribution of the gammas: see `outlook.gammas`. Takes milliseconds."""
+        """The distribution of the gammas: see `prunable.gammas`. Takes milliseconds."""
         return gammas(to_net(self.module), self.channels, self.sets, self.scores())
 
     def forecast(self, shares: Sequence[float] = SHARES) -> List[Dict[str, float]]:
-        """What could be pruned now at which predicted damage: see `outlook.forecast`."""
+        """What could be pruned now at which predicted damage: see `prunable.forecast`."""
         return forecast(to_net(self.module), shares)
 
     def columns(self) -> Dict[str, float]:

@@ -6,7 +6,7 @@ import pytest
 import small_nets
 from darkprune.compress.budget import GRID, MOST, last, options_of, share_of, target
 from darkprune.compress.config import Config
-from darkprune.compress.keys import Amount
+from darkprune.compress.config_keys import Amount
 from darkprune.errors import UsageError
 from darkprune.evaluate.cost import cost
 from darkprune.prune.pipeline import prune

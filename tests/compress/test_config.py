@@ -3,7 +3,7 @@
 import pytest
 
 from darkprune.compress.config import Config
-from darkprune.compress.keys import Amount
+from darkprune.compress.config_keys import Amount
 from darkprune.compress.stages import stages_of
 from darkprune.errors import UsageError
 

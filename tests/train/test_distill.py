@@ -8,7 +8,7 @@ from darkprune.data.labels import Truth
 from darkprune.errors import PlanError, UsageError
 from darkprune.graph.build import build
 from darkprune.prune.pipeline import prune
-from darkprune.train.initial import start
+from darkprune.train.random_weights import start
 from small_nets import HEAD, cfg, conv, detector, parse, section, shortcut
 from small_nets import net as written
 

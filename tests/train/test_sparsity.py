@@ -9,7 +9,7 @@ from darkprune.errors import UsageError
 from darkprune.graph.build import build
 from darkprune.graph.channels import Channels
 from darkprune.prune.pipeline import prune
-from darkprune.train.initial import start
+from darkprune.train.random_weights import start
 from small_nets import HEAD, cfg, conv, distance, parse, section, shortcut
 
 torch = need.torch()

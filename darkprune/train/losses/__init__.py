@@ -6,8 +6,8 @@ from darkprune.errors import Unsupported
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.ops.detection import DetectionTraining
+from darkprune.ops.head_training import ClassTraining, original, real, refuse
 from darkprune.ops.region import RegionTraining
-from darkprune.ops.training import ClassTraining, original, real, refuse
 from darkprune.ops.yolo import YoloTraining
 from darkprune.train.losses.base import HeadLoss, LossParts
 from darkprune.train.losses.classifier import ClassifierLoss

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from darkprune.errors import UsageError
-from darkprune.ops.training import ClassTraining
+from darkprune.ops.head_training import ClassTraining
 from darkprune.train.losses.base import HeadLoss, cross_entropy
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from darkprune.ops.detection import DetectionTraining
 from darkprune.train.losses.base import HeadLoss, Objects, objects_of, recalls, squared
-from darkprune.train.losses.boxes import box_iou
+from darkprune.train.losses.iou import box_iou
 from darkprune.train.losses.matching import cells_of
 
 SMALL = 0.1  # area, in cells, below which `forced` takes the second box

@@ -5,7 +5,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from darkprune.train.losses.base import Objects
-from darkprune.train.losses.boxes import shape_overlap
+from darkprune.train.losses.iou import shape_overlap
 
 Pairs = NamedTuple(
     "Pairs",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from darkprune.ops.region import RegionTraining
 from darkprune.train.losses.base import HeadLoss, Objects, cross_entropy, objects_of, recalls, squared
-from darkprune.train.losses.boxes import best_overlaps, box_iou
+from darkprune.train.losses.iou import best_overlaps, box_iou
 from darkprune.train.losses.matching import Pairs, cells, cells_of
 
 WARM_UP = 12800  # images in which all boxes are drawn towards their anchors

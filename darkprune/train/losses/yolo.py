@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darkprune.ops.yolo import YoloTraining
 from darkprune.train.losses.base import HeadLoss, Objects, cross_entropy, objects_of, recalls, squared
-from darkprune.train.losses.boxes import best_overlaps, box_iou, darknet_gradient, overlap
+from darkprune.train.losses.iou import best_overlaps, box_iou, darknet_gradient, overlap
 from darkprune.train.losses.matching import Cells, Pairs, cells, joined, match
 
 SURE = 0.25  # AlexeyAB's Darknet forgives a stray box only where some class is likelier than this

@@ -15,7 +15,7 @@ torch = need.torch()
 
 from darkprune.backends.torch_module import NetModule  # noqa: E402
 from darkprune.train.losses import losses_of  # noqa: E402
-from darkprune.train.losses.boxes import overlap  # noqa: E402
+from darkprune.train.losses.iou import overlap  # noqa: E402
 
 # cases whose deltas are a gradient, per dialect
 SMOOTH = [

@@ -7,7 +7,7 @@ import numpy as np
 
 from darkprune.compress.budget import options_of, share_of
 from darkprune.compress.config import Config, Section
-from darkprune.compress.keys import TRAINING
+from darkprune.compress.config_keys import TRAINING
 from darkprune.compress.measure import Data, main_accuracy
 from darkprune.compress.stages import Pair, Stage
 from darkprune.darknet.pair import write_file
@@ -19,12 +19,12 @@ from darkprune.graph.net import Net
 from darkprune.graph.save import save
 from darkprune.graph.write import cfg_bytes
 from darkprune.prune.pipeline import prune
-from darkprune.train.initial import OBJECTNESS, start
+from darkprune.train.assemble import Options, make_run
 from darkprune.train.logs import Log
+from darkprune.train.random_weights import OBJECTNESS, start
 from darkprune.train.reporter import Reporter
 from darkprune.train.settings import Settings
 from darkprune.train.sparsity import Sparsity, parse_schedule
-from darkprune.train.training import Options, make_run
 
 AT_ONCE = 8  # images
 IMAGES = "images.txt"  # what statistics were taken of

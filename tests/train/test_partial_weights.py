@@ -9,8 +9,8 @@ from darkprune.edit import cut, set_classes
 from darkprune.errors import UsageError, WeightsError
 from darkprune.graph.build import build, load
 from darkprune.graph.save import save, save_part
-from darkprune.train.initial import start
-from darkprune.train.partial import Fate, adopt, describe, read_source
+from darkprune.train.partial_weights import Fate, adopt, describe, read_source
+from darkprune.train.random_weights import start
 from small_nets import cfg, conv, detector, parse, section, shortcut
 
 

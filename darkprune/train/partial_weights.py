@@ -14,7 +14,7 @@ from darkprune.graph.key import require_finite
 from darkprune.graph.layer import Layer
 from darkprune.graph.net import Net
 from darkprune.ops.base import ParamSpec
-from darkprune.train.initial import start
+from darkprune.train.random_weights import start
 
 TAKEN, CUT, FRESH = "taken", "cut", "fresh"
 

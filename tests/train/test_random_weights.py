@@ -11,7 +11,7 @@ from darkprune.errors import UsageError
 from darkprune.graph.build import build
 from darkprune.graph.save import weights_chunks
 from darkprune.ops.heads import logistic
-from darkprune.train.initial import start
+from darkprune.train.random_weights import start
 from small_nets import HEAD, cfg, conv, detector, parse, raw_heads, route, section, shortcut
 from type_nets import CFGS
 from type_nets import load as load_type
