@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", metavar="N", type=int, help="processes that load images")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1... (default: a GPU where there is one)")
     parser.add_argument("--bfloat16", action="store_true", help="convolutions with 8 bits of precision: faster")
-    parser.add_argument("--every", metavar="N", type=int, default=10, help="epochs between evaluations; 0: one in the end (default: 10)")
+    parser.add_argument("--every", metavar="N", type=int, default=10, help="epochs between evaluations, 0: one in the end (10)")
     parser.add_argument("--save-every", metavar="N", type=int, default=100, help="steps between checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier training wrote to OUT")

@@ -59,7 +59,7 @@ class Distillation:
     Args:
         student, teacher: nets of the same input size, heads, anchors and classes.
         options: weights of the terms.
-        hints: numbers of layers of the teacher whose maps the student's are to be like (see `darkprune.train.feature_hints`).
+        hints: numbers of layers of the teacher whose maps the student's are to be like (see feature_hints.py).
         plan: by which the student was pruned from the teacher, to match layers and channels of hints.
 
     Attributes:

@@ -136,7 +136,8 @@ ONNX = ["onnx_graph", "onnx_maps", "onnx_ops", "onnx_activations", "onnx_model",
 WORKSTATION.update(dict.fromkeys(ONNX, "onnx"))
 # of these packages only the modules named here work without torch and OpenCV
 TRAINING = ("darkprune.train.", "darkprune.compress.")
-PORTABLE = ["darkprune.train." + name for name in ("settings", "schedule", "random_weights", "partial_weights", "prunable", "logs")]
+PORTABLE = "settings schedule random_weights partial_weights prunable logs".split()
+PORTABLE = ["darkprune.train." + name for name in PORTABLE]
 from darkprune.errors import MissingDependency
 count = 0
 for module in pkgutil.walk_packages(darkprune.__path__, "darkprune."):
