@@ -126,6 +126,10 @@ class Work:
         with Log(prefix, training.done if resumes else None, overwrite=True) as log:
             training.train(Reporter(log, training, lambda line: self._say("{}: {}".format(stage.folder, line))))
         self.notices += log.notices
+        if training.interrupted:
+            told = "{}: interrupted after step {}; --resume goes on from there\n"
+            self._say(told.format(stage.folder, training.done))
+            raise KeyboardInterrupt
         if training.stopped:
             self.notices.append(
                 Notice("{} ended after step {}: {}".format(stage.folder, training.done, training.stopped))
@@ -160,7 +164,7 @@ class Work:
         words += ["--box-gradient", section["box_gradient"]] + (["--bfloat16"] if run["bfloat16"] else [])
         for key, value in section.net.items():
             text = ",".join("{:g}".format(x) for x in value) if isinstance(value, tuple) else str(value)
-            words += ["--" + key.replace("_", "-"), text]
+            words += ["--set", "{}={}".format(key, text)]
         if stage.kind == "sparsify":
             words += ["--sparsity", "{:g}".format(section["strength"]), "--sparsity-method", section["method"]]
             words += ["--sparsity-schedule", section["schedule"]]

@@ -3,14 +3,14 @@
 import functools
 import os
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 
 from darkprune.backends.torch_module import NetModule, to_net
 from darkprune.darknet.pair import write_file
-from darkprune.errors import UsageError, place
+from darkprune.errors import TrainingError, UsageError, place
 from darkprune.graph.net import Net
 from darkprune.graph.save import weights_chunks
 from darkprune.interrupt import Interrupt
@@ -18,7 +18,7 @@ from darkprune.train import checkpoint
 from darkprune.train.ema import MovingAverage
 from darkprune.train.optimizer import moments, restore_moments
 from darkprune.train.schedule import input_size, learning_rate
-from darkprune.train.step import Stepper
+from darkprune.train.step import DIVERGED, Stepper
 
 MOST_NAMES = 8  # of images in a message
 
@@ -76,6 +76,7 @@ class Run:
         self.band, self.first = band, None  # type: Optional[float], Optional[float]
         self.done, self.best, self.stopped = 0, -1.0, None  # type: int, float, Optional[str]
         self.interrupted = False
+        self._kept: Optional[Tuple[bytes, checkpoint.Checkpoint]] = None
         alpha = self.settings.ema_alpha
         self.average = MovingAverage(stepper.module, alpha) if alpha else None
 
@@ -96,12 +97,14 @@ class Run:
             steps = self.loader.steps(self.done, settings.max_batches) if not self.stopped else ()
             for parts in steps:
                 report(self._step(parts, shape))
+                self.put()  # the last one: the loss of this step has shown that its weights are sound
                 ends = bool(self.stopped) or self.done == settings.max_batches
                 if ends or interrupt() or self.done % self.save_every == 0:
                     self.keep()
                 if ends or interrupt():
                     self.interrupted = not ends
                     break
+            self.put()
         learnt = self.learnt()
         if self.writes and not self.interrupted:
             self._write("final", learnt)
@@ -112,7 +115,7 @@ class Run:
         began, step = time.monotonic(), self.done
         torch.manual_seed(self.seed * 1000003 + step)  # dropout: a resumed run drops the same
         self.stepper.resize(*input_size(self.settings, shape.w, shape.h, step, self.seed))
-        rate = learning_rate(self.settings, step, self.seed)
+        rate = learning_rate(self.settings, step + 1, self.seed)  # Darknet counts the images before it updates
         if self.stepper.sparsity is not None:
             self.stepper.sparsity.progress(step / self.settings.max_batches)
         for loss in self.stepper.losses.values():  # [region] starts otherwise than it goes on
@@ -183,19 +186,30 @@ class Run:
         write_file("{}_{}.weights".format(self.prefix, which), weights_chunks(net), overwrite=True)
 
     def keep(self) -> None:
-        """Writes PREFIX_last.weights and the checkpoint, after which --resume goes on."""
+        """Makes a checkpoint; `put` writes it. Raises TrainingError where a value is not finite."""
         if not self.writes:
             return
         module = self.stepper.module
-        self._write("last", self.learnt())
         arrays = checkpoint.prefixed("net/", _tensors(module))
+        wrong = [name for name, values in arrays.items() if not np.isfinite(values).all()]
+        if wrong:
+            cause = "{} is no longer finite after step {}".format(wrong[0][len("net/") :], self.done)
+            raise TrainingError(cause, hint=DIVERGED)
         arrays.update(checkpoint.prefixed("moments/", moments(module, self.stepper.optimizer)))
         if self.average is not None:
             arrays.update(checkpoint.prefixed("average/", self.average.state()))
         for name, part in self._parts():
-            arrays.update({name + key: np.asarray(value) for key, value in part.state().items()})
+            arrays.update({name + key: np.array(value) for key, value in part.state().items()})
         about = dict(self.about, step=self.done, best=self.best, first=self.first, stopped=self.stopped)
-        checkpoint.write(self.path, checkpoint.Checkpoint(about, arrays))
+        self._kept = b"".join(weights_chunks(self.learnt())), checkpoint.Checkpoint(about, arrays)
+
+    def put(self) -> None:
+        """Writes PREFIX_last.weights and the checkpoint that `keep` made, after which --resume goes on."""
+        if self._kept is not None:
+            weights, state = self._kept
+            write_file(self.prefix + "_last.weights", weights, overwrite=True)
+            checkpoint.write(self.path, state)
+            self._kept = None
 
     def restore(self) -> None:
         """Takes up the training that the checkpoint holds. Raises UsageError for one of another training."""

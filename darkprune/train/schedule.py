@@ -12,7 +12,8 @@ _LARGEST_LAST = 100  # steps at the end that take the largest size
 
 
 def learning_rate(settings: Settings, step: int, seed: int = 0) -> float:
-    """The rate of step `step`, counted from 0, as `get_current_rate` of AlexeyAB's network.c gives it.
+    """The rate of step `step`, counted from 1, as `get_current_rate` of AlexeyAB's network.c gives it: Darknet counts
+    the images of a step before it changes the weights.
 
     seed: of policy=random alone.
     """

@@ -11,6 +11,7 @@ from darkprune.darknet import values
 from darkprune.errors import CfgError, UsageError
 from darkprune.graph.net import Net
 
+MOST_RANDOM = 4.0
 POLICIES = ("constant", "step", "steps", "exp", "poly", "random", "sig", "sgdr")
 
 _Settings = NamedTuple(
@@ -149,11 +150,15 @@ class _Reader:
         return tuple(parse(self._net.config.text(key) or ""))
 
     def random(self) -> float:
-        """The option `random` of the last layer, as Darknet reads it."""
-        if "random" in self._given:
-            return float(self._given["random"])
-        text = self._net.layers[-1].text("random") if self._net.layers else None
-        return values.atof(text) if text else 0.0
+        """The option `random` of the last head, as Darknet reads it."""
+        heads = [layer for layer in self._net.layers if layer.op.jitter(layer) is not None]
+        text = heads[-1].text("random") if heads else None
+        value = float(self._given["random"] if "random" in self._given else values.atof(text or "0"))
+        if not 0 <= value <= MOST_RANDOM:
+            cause = "random {} is no factor of the input's size".format(value)
+            where = None if "random" in self._given else heads[-1].place("random")
+            raise (UsageError if where is None else CfgError)(cause, where, "use 0, 1, or a factor such as 1.4")
+        return value
 
 
 def _check(settings: Settings, read: _Reader) -> None:

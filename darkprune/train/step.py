@@ -12,6 +12,7 @@ from darkprune.errors import TrainingError
 from darkprune.train.optimizer import make_optimizer, set_rate
 from darkprune.train.settings import Settings
 
+DIVERGED = "train with a smaller learning_rate, or a longer burn_in; the last checkpoint is still good"
 MEANS = ("iou", "recall50", "recall75")
 
 
@@ -75,8 +76,7 @@ class Stepper:
                 self.group.begin_part(self.module)
             loss, seen = self._loss(part)
             if not math.isfinite(seen["loss"]):
-                hint = "train with a smaller learning_rate, or a longer burn_in; the last checkpoint is still good"
-                raise TrainingError("the loss is {} in {}".format(seen["loss"], where(number)), hint=hint)
+                raise TrainingError("the loss is {} in {}".format(seen["loss"], where(number)), hint=DIVERGED)
             (loss / self.settings.batch).backward()
             for key, value in seen.items():
                 found[key] = found.get(key, 0.0) + value / self.settings.batch

@@ -52,7 +52,7 @@ def table(folder):
 def test_it_writes_what_darknet_would_and_learns(job, capsys):
     assert train(job, "--epochs", "30", "--every", "10") == 0
     said, folder = capsys.readouterr().out, job[1]
-    assert said.startswith("random weights, seed 0\n1/60 rate 0 loss ")
+    assert said.startswith("random weights, seed 0\n1/60 rate 0.000625 loss ")
     names = {path.name for path in folder.iterdir() if path.is_file()}
     wanted = {"small.cfg", "small_best.weights", "small_final.weights", "small_last.weights", "small_last.npz"}
     assert wanted | {"small_log.csv"} <= names
@@ -83,7 +83,11 @@ def test_darknets_own_words(job, capsys, tmp_path, monkeypatch):
     words, data = job[0], job[0][3]
     line = ["detector", "train", data, words[1], "-map", "-dont_show", "--workers", "0", "--max-batches", "2"]
     assert main(line) == 0 and (tmp_path / "backup" / "small_final.weights").exists()
-    assert main(line[:4] + [str(tmp_path / "backup" / "small_final.weights")] + line[4:]) == 0
+    final = tmp_path / "backup" / "small_final.weights"
+    assert main(line[:4] + [str(final)] + line[4:]) == 2
+    assert "error: this file is read, and would be written over" in capsys.readouterr().err
+    final.rename(tmp_path / "first.weights")
+    assert main(line[:4] + [str(tmp_path / "first.weights")] + line[4:]) == 0
     said = capsys.readouterr()
     assert " taken\n" in said.out and "--overwrite --ignore-problems --partial" in said.err
 
@@ -140,19 +144,15 @@ def failed(capsys, status):
     return capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(job, capsys):
-    assert train(job, "--max-batches", "4", "--save-every", "2") == 0
-    kept = (job[1] / "small_last.npz").read_bytes()
-    path = job[0][1]
-    with open(path) as stream:
-        text = stream.read()
-    with open(path, "w") as stream:
-        stream.write(text.replace("learning_rate=0.01", "learning_rate=1e30"))
-    (job[1] / "small_last.npz").rename(job[1] / "kept")
-    said = failed(capsys, train(job, "--max-batches", "40", "--save-every", "1000", "--overwrite"))
-    assert "error: the loss is " in said and ", with the images " in said and ".png" in said
+def test_a_loss_that_is_no_number_keeps_a_checkpoint_from_before(job, capsys):
+    bad = ("--policy", "steps", "--set", "steps=5", "--set", "scales=1e30", "--save-every", "1", "--ema-alpha", "0")
+    said = failed(capsys, train(job, *bad))
+    assert "error: the loss is " in said and " in step 6, with the images " in said and ".png" in said
     assert "hint: train with a smaller learning_rate, or a longer burn_in" in said
-    assert (job[1] / "kept").read_bytes() == kept
+    with np.load(str(job[1] / "small_last.npz")) as kept:
+        assert b'"step": 4' in kept["about"].tobytes()
+        assert all(np.abs(kept[name]).max() < 100 for name in kept.files if name.startswith("net/"))
+    assert np.abs(drawn_set.arrays(job[1] / "small.cfg", job[1] / "small_last.weights")).max() < 100
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(job, capsys, monkeypatch):
@@ -198,6 +198,22 @@ def test_an_earlier_training_is_not_overwritten_unasked(job, capsys):
     assert (job[1] / "small_final.weights").read_bytes() == before
 
 
+def test_another_cfg_of_that_name_is_not_overwritten_unasked(job, capsys):
+    job[1].mkdir()
+    (job[1] / "small.cfg").write_text("precious")
+    assert "small.cfg: error: an earlier training stands there" in failed(capsys, train(job))
+    assert (job[1] / "small.cfg").read_text() == "precious"
+
+
+def test_any_setting_can_be_overridden(job, tmp_path):
+    more = ("--max-batches", "2", "--set", "mosaic=0", "--set", "jitter=0", "--set", "flip=0", "--set", "power=1")
+    assert train(job, *more) == 0
+    with np.load(str(job[1] / "small_last.npz")) as kept:
+        about = json.loads(kept["about"].tobytes().decode("ascii"))
+    assert "power=1.0" in about["settings"] and "jitter=0.0, resize" in about["augmentation"]
+    assert "mosaic=0.0" in about["augmentation"] and "flip=0.0" in about["augmentation"]
+
+
 def test_keys_that_vary_no_image_are_named(job, capsys):
     with open(job[0][1]) as stream:
         text = stream.read()
@@ -221,6 +237,12 @@ def test_classes_that_do_not_match(job, capsys):
     "words, text",
     [
         (["--reinit"], "--partial and --reinit need WEIGHTS"),
+        (["--hints", "1"], "--hints does nothing without --teacher"),
+        (["--sparsity-method", "proximal"], "--sparsity-method does nothing without --sparsity"),
+        (["--random", "nan"], "random nan is no factor of the input's size"),
+        (["--set", "speed=3"], "speed"),
+        (["--set", "batch=1.5"], "batch=1.5 is no whole number"),
+        (["--seed", "-1"], "no seed is -1"),
         (["--resume", "--overwrite"], "--resume goes on, --overwrite starts anew"),
         (["--every", "-1"], "--every -1 is too few"),
         (["--sparsity", "0.1", "--sparsity-schedule", "sometimes"], "is no schedule of the strength"),
