@@ -27,7 +27,7 @@ def test_the_page_is_made_of_the_rows(tools):
 
 def test_every_row_is_of_a_step_and_has_its_resamples(tools):
     page, plan, _ = tools
-    draws = page._draws()
+    draws = page.draws()
     for row in page.rows():
         steps = plan.steps_of(int(row["seed"]))
         assert row["step"] in steps and row["command"].startswith("darkprune ")
@@ -58,7 +58,7 @@ def test_differences_are_paired_with_the_same_seed(tools, monkeypatch):
     rows = [dict(row, bytes="4000") for row in rows]
     draws = {(row["seed"], row["step"]): np.full(200, float(row["ap50"])) for row in rows}
     monkeypatch.setattr(page, "rows", lambda: rows)
-    monkeypatch.setattr(page, "_draws", lambda: draws)
+    monkeypatch.setattr(page, "draws", lambda: draws)
     assert page.accuracy().splitlines()[2:] == [
         "| baseline | 2 | 85.00 |  | 85.00 | 10 | 4 KB | 1.000 | 0 % |",
         "| 60 | 1 | 79.00 | -1.00 (-1.00 to -1.00) | 79.00 | 10 | 4 KB | 1.000 | 0 % |",

@@ -75,17 +75,34 @@ def carry_out(command):
 
 
 def made(step, steps):
-    """The files of a step, made where they are missing, after those that it needs. Returns the seconds it took."""
-    if os.path.exists(os.path.join(ROOT, step.weights)):
-        return None
+    """The files of a step, made where they are missing, after those that it needs. Returns who made them: the commits,
+    and the seconds it took in all, which stand beside them."""
+    told = os.path.join(ROOT, step.folder, "made.json")
+    about = {"commits": [], "seconds": 0.0, "done": False}
+    if os.path.exists(told):
+        with open(told) as stream:
+            about = json.load(stream)
+    if about["done"]:
+        return about
     for name in step.needs:
         made(steps[name], steps)
-    os.makedirs(os.path.join(ROOT, os.path.dirname(step.weights)), exist_ok=True)
-    began = time.time()
+    os.makedirs(os.path.join(ROOT, step.folder), exist_ok=True)
+    about["commits"] = list(OrderedDict.fromkeys(about["commits"] + [commit()]))
     for command in step.commands:
+        began = time.time()
         resumable = command[0] == "train" and os.path.exists(os.path.join(ROOT, _checkpoint(command)))
+        _tell(told, about)
         carry_out(command + (["--resume"] if resumable else []))
-    return time.time() - began
+        about["seconds"] += time.time() - began
+    about["done"] = True
+    _tell(told, about)
+    return about
+
+
+def _tell(path, about):
+    with open(path + ".part", "w") as stream:
+        json.dump(about, stream)
+    os.replace(path + ".part", path)
 
 
 def _checkpoint(command):
@@ -94,24 +111,24 @@ def _checkpoint(command):
 
 
 def commit():
-    """The commit that is checked out, with a + where files differ from it."""
-    text = subprocess.check_output(["git", "describe", "--always", "--dirty=+"], cwd=ROOT)
-    return text.decode("ascii").strip()
+    """The commit that is checked out, with a + where files differ from it, other than the rows."""
+    text = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).decode("ascii").strip()
+    changed = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/bccd*.csv"]
+    return text + ("+" if subprocess.check_output(changed, cwd=ROOT).strip() else "")
 
 
 def run(step, steps, seed):
     """Carries out a step that has no row yet, and appends it."""
-    stamp, seconds = commit(), made(step, steps)
-    for name in step.needs:
-        made(steps[name], steps)
+    about = made(step, steps)
     row, draws = measure(os.path.join(ROOT, step.cfg), os.path.join(ROOT, step.weights), step.int8)
     row = OrderedDict([("seed", seed), ("step", step.name)], **row)
-    row["seconds"] = "" if seconds is None else "{:.0f}".format(seconds)
-    row["commit"] = stamp
+    row["seconds"] = "{:.0f}".format(about["seconds"])
+    row["commit"] = " ".join(about["commits"])
     row["command"] = " && ".join("darkprune " + " ".join(map(shlex.quote, c)) for c in step.commands)
-    _append(page.ROWS, page.COLUMNS, row)
     numbers = [str(int(round(10000 * value))) for value in draws]
-    _append(page.DRAWS, ("seed", "step", "ap50"), {"seed": seed, "step": step.name, "ap50": " ".join(numbers)})
+    if (str(seed), step.name) not in page.draws():  # a run that was killed here may have left them
+        _append(page.DRAWS, ("seed", "step", "ap50"), {"seed": seed, "step": step.name, "ap50": " ".join(numbers)})
+    _append(page.ROWS, page.COLUMNS, row)
     sys.stderr.write("{}\n".format(json.dumps(row)))
 
 

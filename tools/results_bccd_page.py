@@ -27,7 +27,7 @@ def rows():
     return _read(ROWS)
 
 
-def _draws():
+def draws():
     """(seed, step) -> float64 [resamples]: AP50 of each resample of the test images."""
     return {(row["seed"], row["step"]): np.array(row["ap50"].split(), float) / 10000 for row in _read(DRAWS)}
 
@@ -37,7 +37,7 @@ def _names(found):
     return list(dict.fromkeys(row["step"] for row in found))
 
 
-def _line(name, found, draws):
+def _line(name, found, drawn):
     mine = [row for row in found if row["step"] == name]
     baseline = {row["seed"]: float(row["ap50"]) for row in found if row["step"] == "baseline"}
     mean = {key: np.mean([float(row[key]) for row in mine]) for key in ("ap50", "map", "bflops", "zero_gammas")}
@@ -47,7 +47,7 @@ def _line(name, found, draws):
         cells.append("")
     else:
         gain = np.mean([float(row["ap50"]) - baseline[row["seed"]] for row in mine if row["seed"] in baseline])
-        apart = np.mean([draws[seed, name] - draws[seed, "baseline"] for seed in paired], axis=0)
+        apart = np.mean([drawn[seed, name] - drawn[seed, "baseline"] for seed in paired], axis=0)
         low, high = np.percentile(apart, [2.5, 97.5])
         cells.append("{:+.2f} ({:+.2f} to {:+.2f})".format(100 * gain, 100 * low, 100 * high))
     cells.append("{:.2f}".format(100 * mean["map"]))
@@ -60,10 +60,10 @@ def _line(name, found, draws):
 
 def accuracy():
     """The table of all steps."""
-    found, draws = rows(), _draws()
+    found, drawn = rows(), draws()
     if not found:
         return "Nothing was measured yet.\n"
-    return HEAD + "".join(_line(name, found, draws) for name in _names(found))
+    return HEAD + "".join(_line(name, found, drawn) for name in _names(found))
 
 
 def speed():

@@ -28,6 +28,7 @@ Step = NamedTuple(
         ("commands", List[List[str]]),  # arguments of darkprune
         ("needs", List[str]),  # steps whose files it reads
         ("int8", Optional[str]),  # ranges to evaluate it with
+        ("folder", str),  # of its own
     ],
 )
 
@@ -43,7 +44,8 @@ class Plan:
     def add(self, name, stem, commands, needs=(), final=False, int8=None):
         """A step that makes STEM.cfg and its weights: STEM_final.weights of a training."""
         weights = stem + ("_final" if final else "") + ".weights"
-        self.steps[name] = Step(name, stem + ".cfg", weights, commands, list(needs), int8)
+        folder = os.path.dirname(stem)
+        self.steps[name] = Step(name, stem + ".cfg", weights, commands, list(needs), int8, folder)
         return self.steps[name]
 
     def train(self, name, cfg, weights, epochs, options=(), needs=()):
@@ -138,4 +140,5 @@ def _int8(plan, name):
     ranges = os.path.join(plan.folder, "int8", "ranges.json")
     images = os.path.join(os.path.dirname(DATA), "trainval.txt")
     command = ["calibrate", source.cfg, source.weights, "--images", images, "-o", ranges, "--overwrite"]
-    plan.steps[name + ", INT8"] = Step(name + ", INT8", source.cfg, source.weights, [command], [name], ranges)
+    folder = os.path.dirname(ranges)
+    plan.steps[name + ", INT8"] = Step(name + ", INT8", source.cfg, source.weights, [command], [name], ranges, folder)

@@ -118,6 +118,7 @@ class Sparsity:
         with torch.no_grad():
             flat = self._flat()
             norms = self._norms(flat)
+            self._zero = norms == 0
             slopes = self._push() / torch.where(norms > 0, norms, torch.ones_like(norms))
             for gamma, slope in zip(self._gammas(), self._split(flat * self._spread(slopes, 0.0))):
                 gamma.grad = slope if gamma.grad is None else gamma.grad + slope
