@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections import OrderedDict
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from darkprune.cli.common import notice_texts, print_json, warn, write
 from darkprune.cli.train_options import add_options, check, overrides
@@ -37,10 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     require_training()
+    from darkprune.train.device import usable_device
     from darkprune.train.distributed import join, own_device
 
     check(arguments)
-    device = own_device(_device(arguments.device))
+    device = own_device(usable_device(arguments.device))
     group = join(device)
     if group is None:
         return _train(arguments, device, None)
@@ -206,18 +207,6 @@ def _prefix(arguments: argparse.Namespace, data: DataFile) -> str:
         raise UsageError("nothing says where to write to", data.place(), "give -o FOLDER, or a line backup = FOLDER")
     os.makedirs(folder, exist_ok=True)
     return os.path.join(folder, os.path.splitext(os.path.basename(arguments.cfg))[0])
-
-
-def _device(asked: Optional[str]) -> str:
-    import torch
-
-    device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        cause = "torch has no device {}: {}".format(device, str(error).splitlines()[0].rstrip("."))
-        raise UsageError(cause, hint="use cpu, or install a torch that was built for the device") from error
-    return device
 
 
 def require_training() -> None:

@@ -1,9 +1,10 @@
 """The keys of `darkprune compress`'s config file: how each is read, its default, and what it is to be."""
 
 import math
-from typing import Any, Callable, Dict, NamedTuple, Tuple, get_type_hints
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, get_type_hints
 
 from darkprune.prune.score import CRITERIA, GROUPINGS
+from darkprune.train.random_weights import MOST as MOST_SEED
 from darkprune.train.settings import Settings
 
 TRAINING = ("train", "sparsify", "finetune")  # sections that may hold any option of [net]
@@ -31,9 +32,9 @@ def _above(text: str) -> float:
     return value
 
 
-def _count(low: int) -> Callable[[str], int]:
+def _count(low: int, most: Optional[int] = None) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if int(text) < low:
+        if int(text) < low or (most is not None and int(text) > most):
             raise ValueError(text)
         return int(text)
 
@@ -126,7 +127,7 @@ KEYS: Dict[str, Dict[str, Key]] = {
     "finetune": {"epochs": _EPOCHS, "distill": Key(_flag, True, _YES_NO), "box_gradient": _BOX_GRADIENT},
     "output": {"folder": Key(str, REQUIRED, "the path of a folder")},
     "run": {
-        "seed": Key(_count(0), 0, "a number from 0 on"),
+        "seed": Key(_count(0, MOST_SEED), 0, "a number from 0 to {}".format(MOST_SEED)),
         "device": Key(str, "cpu", "cpu, cuda, cuda:1..."),
         "workers": Key(_count(0), None, "a number of processes"),
         "bfloat16": Key(_flag, False, _YES_NO),

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from darkprune.compress import report
 from darkprune.compress.config import Config
 from darkprune.compress.measure import Data, difficult_of, row
+from darkprune.compress.preflight import check_device, check_trainings
 from darkprune.compress.stage_work import Made, Start, Work, settings_of
 from darkprune.compress.stages import RECORD, Pair, Record, Stage, digest, stages_of, sweep
 from darkprune.darknet import journal
@@ -37,9 +38,11 @@ class Loop:
         self.config, self.folder = config, config["output"]["folder"]
         self.stages = stages_of(config)
         self.rows: List[Dict[str, Any]] = []
+        check_device(config)
         data, problems = DataFile.read(config["model"]["data"]), Problems()
         net = load(config["model"]["cfg"], config["model"]["weights"])
         train, valid = (read_set(data, split, net, problems) for split in ("train", "valid"))
+        check_trainings(config, net, len(train.images))
         self.notices = list(data.notices) + net.notices + problems.settle(ignore_problems)
         self.data = Data(train, valid, difficult_of(data, valid))
         self._data_key = _key_of(train, valid)

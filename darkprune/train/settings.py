@@ -8,7 +8,7 @@ import math
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from darkprune.darknet import values
-from darkprune.errors import CfgError, UsageError
+from darkprune.errors import CfgError, Place, UsageError
 from darkprune.graph.net import Net
 
 MOST_RANDOM = 4.0
@@ -51,11 +51,19 @@ class Settings(_Settings):
     __slots__ = ()
 
     @classmethod
-    def of(cls, net: Net, images: Optional[int] = None, epochs: Optional[float] = None, **given: Any) -> "Settings":
+    def of(
+        cls,
+        net: Net,
+        images: Optional[int] = None,
+        epochs: Optional[float] = None,
+        places: Optional[Dict[str, Place]] = None,
+        **given: Any
+    ) -> "Settings":
         """What [net] says, but for what is `given`.
 
         Args:
             images: how many the training list has; epochs: how often each is to be seen, in place of max_batches.
+            places: where `epochs` and what is given stand, for messages.
             given: any of the fields; None leaves it to the cfg.
 
         Raises CfgError for a value that makes no sense in the cfg, UsageError for one that was given.
@@ -64,10 +72,10 @@ class Settings(_Settings):
         if unknown:
             raise UsageError("{} is no setting of training".format(unknown[0]), hint="use " + ", ".join(cls._fields))
         given = {key: value for key, value in given.items() if value is not None}
-        read = _Reader(net, given)
+        read = _Reader(net, given, places or {})
         batch = read.number("batch", 1, low=1)
         if epochs is not None:
-            given["max_batches"] = _steps(epochs, images, batch)
+            given["max_batches"] = _steps(epochs, images, batch, (places or {}).get("epochs"))
         steps = read.number("max_batches", 0, low=0)
         found: Dict[str, Any] = {"batch": batch, "max_batches": steps}
         found["subdivisions"] = read.number("subdivisions", 1, low=1)
@@ -106,22 +114,23 @@ _FLOATS = {
 }
 
 
-def _steps(epochs: float, images: Optional[int], batch: int) -> int:
+def _steps(epochs: float, images: Optional[int], batch: int, where: Optional[Place]) -> int:
     if not images or not 0 < epochs < 1e6:
-        raise UsageError("{} epochs of {} images cannot be trained".format(epochs, images or 0), hint="use 1 or more")
+        cause = "{} epochs of {} images cannot be trained".format(epochs, images or 0)
+        raise UsageError(cause, where, "use 1 or more")
     return max(1, int(math.ceil(epochs * images / batch)))
 
 
 class _Reader:
     """Reads options of [net]; what was given comes first."""
 
-    def __init__(self, net: Net, given: Dict[str, Any]) -> None:
-        self._net, self._given = net, given
+    def __init__(self, net: Net, given: Dict[str, Any], places: Dict[str, Place]) -> None:
+        self._net, self._given, self._places = net, given, places
 
     def error(self, key: str, cause: str, hint: str) -> Exception:
         """The error for a value that makes no sense, at its place."""
         if key in self._given:
-            return UsageError("{} {}: {}".format(key, self._given[key], cause), hint=hint)
+            return UsageError("{} {}: {}".format(key, self._given[key], cause), self._places.get(key), hint)
         return CfgError("{} {}".format(key, cause), self._net.config.place(key), hint)
 
     def text(self, key: str, default: str) -> str:
@@ -156,8 +165,10 @@ class _Reader:
         value = float(self._given["random"] if "random" in self._given else values.atof(text or "0"))
         if not 0 <= value <= MOST_RANDOM:
             cause = "random {} is no factor of the input's size".format(value)
-            where = None if "random" in self._given else heads[-1].place("random")
-            raise (UsageError if where is None else CfgError)(cause, where, "use 0, 1, or a factor such as 1.4")
+            hint = "use 0, 1, or a factor such as 1.4"
+            if "random" in self._given:
+                raise UsageError(cause, self._places.get("random"), hint)
+            raise CfgError(cause, heads[-1].place("random"), hint)
         return value
 
 

@@ -90,7 +90,7 @@ class Sparsity:
         method: str = "proximal",
         schedule: Schedule = CONSTANT,
     ) -> None:
-        _check(strength, method, schedule)
+        require_sound(strength, method, schedule)
         self.strength, self.method, self.schedule = strength, method, schedule
         self.channels = Channels(net)
         self.module = module
@@ -253,7 +253,8 @@ def _members(rows: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def _check(strength: float, method: str, schedule: Schedule) -> None:
+def require_sound(strength: float, method: str, schedule: Schedule) -> None:
+    """Raises UsageError for values out of range."""
     shares = (schedule.since, schedule.relaxed, schedule.channels)
     ranges = (
         (math.isfinite(strength) and strength >= 0, "no penalty has strength {}".format(strength), "use 0.1, or less"),
