@@ -13,6 +13,7 @@ from darkprune.evaluate.detector import check_classes, evaluate_detector
 from darkprune.graph.key import pair_key
 from darkprune.graph.net import Net
 from darkprune.train.augment import Augmentation
+from darkprune.train.layer_options import ignored
 from darkprune.train.loader import Loader
 from darkprune.train.loop import Run
 from darkprune.train.losses import losses_of
@@ -100,6 +101,7 @@ def make_run(
     loader = Loader(
         net, train, chosen, settings.batch, parts, options.seed, options.workers, sizes, rank, world
     )
+    loader.notices += ignored(net)
     told = {
         "net": pair_key(net),
         "settings": describe(settings),

@@ -116,6 +116,7 @@ class Run:
         torch.manual_seed(self.seed * 1000003 + step)  # dropout: a resumed run drops the same
         self.stepper.resize(*input_size(self.settings, shape.w, shape.h, step, self.seed))
         rate = learning_rate(self.settings, step + 1, self.seed)  # Darknet counts the images before it updates
+        self.stepper.freeze(step)
         if self.stepper.sparsity is not None:
             self.stepper.sparsity.progress(step / self.settings.max_batches)
         for loss in self.stepper.losses.values():  # [region] starts otherwise than it goes on

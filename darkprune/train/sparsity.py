@@ -34,6 +34,7 @@ from darkprune.backends.torch_module import NetModule, to_net
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
+from darkprune.train.layer_options import layer_options
 from darkprune.train.prunable import SHARES, forecast, gammas
 
 METHODS = ("proximal", "subgradient")
@@ -72,7 +73,7 @@ class Sparsity:
 
     A set is penalised if pruning may remove it by its gammas: none of its channels is pinned, and each layer that makes
     some of them has gammas. All others are left alone; so are those behind a squeeze-and-excitation gate without batch
-    norm, since a constant times a gate is none, and pruning would keep it.
+    norm, since a constant times a gate is none, and pruning would keep it; and sets with a gamma that the cfg freezes.
 
     Args:
         net: the net of `module`, for its channel sets. module: whose gammas shrink, in place.
@@ -95,7 +96,7 @@ class Sparsity:
         self.channels = Channels(net)
         self.module = module
         self._layers = [(layer, sets) for layer, sets in self.channels.producers() if layer.has("scales")]
-        self.sets = np.flatnonzero(penalised(self.channels))
+        self.sets = np.flatnonzero(penalised(self.channels) & ~_frozen(net, self._layers, self.channels.size))
         if not self.sets.size:
             cure = "use a net with batch_normalize=1 and filters that may go (darkprune prune --explain)"
             raise UsageError("no gamma of this net can be trained towards zero", net.config.place(), cure)
@@ -121,7 +122,8 @@ class Sparsity:
             self._zero = norms == 0
             slopes = self._push() / torch.where(norms > 0, norms, torch.ones_like(norms))
             for gamma, slope in zip(self._gammas(), self._split(flat * self._spread(slopes, 0.0))):
-                gamma.grad = slope if gamma.grad is None else gamma.grad + slope
+                if gamma.requires_grad:  # not frozen
+                    gamma.grad = slope if gamma.grad is None else gamma.grad + slope
 
     def shrink(self, rate: float) -> None:
         """The proximal step behind an optimizer's step of that learning rate; nothing where the method is another."""
@@ -136,7 +138,8 @@ class Sparsity:
             factors = self._spread(kept, 1.0)
             shrunk = torch.where(factors == 0, torch.zeros_like(flat), flat * factors)
             for gamma, values in zip(self._gammas(), self._split(shrunk)):
-                gamma.copy_(values)
+                if gamma.requires_grad:
+                    gamma.copy_(values)
 
     def progress(self, done: float) -> None:
         """Sets the strength of each set by how much of the training is `done`, 0..1."""
@@ -240,6 +243,14 @@ def penalised(channels: Channels) -> np.ndarray:
         if not layer.has("scales"):
             fine[sets] = False
     return fine
+
+
+def _frozen(net: Net, layers: Sequence[Any], count: int) -> np.ndarray:
+    """bool by set number: sets with a gamma that never learns."""
+    found, options = np.zeros(count, bool), layer_options(net)
+    for layer, sets in layers:
+        found[sets] |= math.isinf(options[layer.index].frozen)
+    return found
 
 
 def _members(rows: np.ndarray, count: int) -> np.ndarray:

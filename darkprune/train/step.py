@@ -9,7 +9,8 @@ from torch import Tensor
 
 from darkprune.backends.torch_module import NetModule
 from darkprune.errors import TrainingError
-from darkprune.train.optimizer import make_optimizer, set_rate
+from darkprune.train.layer_options import layer_options
+from darkprune.train.optimizer import clip, freeze, make_optimizer, set_rate
 from darkprune.train.settings import Settings
 
 DIVERGED = "train with a smaller learning_rate, or a longer burn_in; the last checkpoint is still good"
@@ -49,7 +50,9 @@ class Stepper:
         if teacher is not None:
             _channels_last(teacher.to(self.device).eval().requires_grad_(False))
         _channels_last(self.module)
-        self.optimizer = make_optimizer(self.module, settings)
+        self.options = layer_options(module.net, settings.burn_in)
+        self.optimizer = make_optimizer(self.module, settings, self.options)
+        self.freeze(0)
 
     def resize(self, width: int, height: int) -> None:
         """The input's size of the next steps."""
@@ -58,6 +61,10 @@ class Stepper:
                 module.net.config.set("width", width)
                 module.net.config.set("height", height)
                 module.net.infer()
+
+    def freeze(self, step: int) -> None:
+        """Freezes the layers that the cfg does not let learn at this step, counted from 0, and no others."""
+        freeze(self.module, self.options, step)
 
     def step(self, parts: List[Any], rate: float, where: Callable[[int], str]) -> Dict[str, float]:
         """Changes the weights by one step.
@@ -77,7 +84,8 @@ class Stepper:
             loss, seen = self._loss(part)
             if not math.isfinite(seen["loss"]):
                 raise TrainingError("the loss is {} in {}".format(seen["loss"], where(number)), hint=DIVERGED)
-            (loss / self.settings.batch).backward()
+            if loss.requires_grad:  # not where all layers are frozen for now
+                (loss / self.settings.batch).backward()
             for key, value in seen.items():
                 found[key] = found.get(key, 0.0) + value / self.settings.batch
         if self.group is not None:
@@ -89,6 +97,7 @@ class Stepper:
                 found[key] = found[key] / found["objects"]
         set_rate(self.optimizer, rate)
         self.optimizer.step()
+        clip(self.module, self.options)
         if self.sparsity is not None:
             self.sparsity.shrink(rate)
         return found
