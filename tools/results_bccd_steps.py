@@ -13,10 +13,10 @@ COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
 FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
 TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
-STRENGTH = "1"
+STRENGTH = "12"
 # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
 # would silence everything or nothing: sparsity is trained with momentum
-SPARSIFY = ["--adam", "0", "--learning-rate", "0.003", "--ema-alpha", "0.99"]
+SPARSIFY = ["--adam", "0", "--learning-rate", "0.0003", "--ema-alpha", "0.98"]
 TUNE = ["--learning-rate", "0.001"]
 
 Step = NamedTuple(

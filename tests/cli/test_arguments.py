@@ -88,8 +88,8 @@ def test_unknown_options(demo, argv, text):
     [
         (["inspekt", "a.cfg"], "error: unknown command inspekt\nhint: did you mean inspect?\n"),
         (
-            ["compress"],
-            "error: unknown command compress\nhint: use {}, detector, classifier\n".format(
+            ["squash"],
+            "error: unknown command squash\nhint: use {}, detector, classifier\n".format(
                 ", ".join(name for name, _ in COMMANDS)
             ),
         ),
