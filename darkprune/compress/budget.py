@@ -17,12 +17,12 @@ Prune = Callable[[float], Pruned]
 
 
 def options_of(config: Config, number: int) -> Dict[str, Any]:
-    """What `prune` is given in that round, but for the share. Blocks go in the first round, and what is trained again
-    may be pruned as far as is asked for."""
+    """What `prune` is given in that round, but for the share. Blocks go in the first round. What is trained again, or
+    measured by max_drop, may be pruned as far as is asked for."""
     section = config["prune"]
     options = {key: section[key] for key in ("scope", "group", "score", "min_keep", "round", "absorb")}
     options["blocks"] = section["blocks"] if number == 1 else 0
-    options["force"] = config.get("finetune") is not None
+    options["force"] = config.get("finetune") is not None or section["max_drop"] is not None
     return options
 
 
@@ -45,9 +45,10 @@ def share_of(
     if section["channels"] is not None:
         return float("{:.6f}".format(1.0 - (1.0 - section["channels"]) ** (1.0 / rounds)))
     options = options_of(config, number)
+    tried = dict(options, force=True, force_blocks=options["force"])  # a share that does too much only leads to others
 
     def pruned(share: float) -> Net:
-        return prune(net, channels=share, **options).net
+        return prune(net, channels=share, **tried).net
 
     if section["max_drop"] is not None:
         least = baseline - section["max_drop"] / 100.0

@@ -1,5 +1,6 @@
 """The stages one after the other, each once; what a killed run left is gone on with."""
 
+import glob
 import hashlib
 import os
 import shlex
@@ -85,10 +86,11 @@ class Loop:
             self._settle(record, stage, made, time.time() - began)
             record.write(folder)
         record.require_files(folder)
-        self.rows.append(record.row)
+        pair = Pair(*(os.path.join(folder, os.path.basename(record.row[name])) for name in Pair._fields))
+        self.rows.append(dict(record.row, **pair._asdict()))  # it may have been moved since
         if not made_before:
             report.write(self.folder, self.rows)
-        return Pair(record.row["cfg"], record.row["weights"])
+        return pair
 
     def _settle(self, record: Record, stage: Stage, made: Made, seconds: float) -> None:
         found = row(load(*made.pair), self.data, self.config["run"]["device"])
@@ -111,8 +113,9 @@ class Loop:
     def _require_free(self, resume: bool) -> None:
         if resume:
             return
-        for stage in self.stages:
-            path = os.path.join(self.folder, stage.folder, RECORD)
+        paths = sorted(glob.glob(os.path.join(glob.escape(self.folder), "*", RECORD)))
+        paths += [os.path.join(self.folder, name) for name in report.FILES]
+        for path in paths:
             if os.path.lexists(path):
                 cure = "go on with it by --resume, or write to another folder"
                 raise UsageError("an earlier run stands here", place(path), cure)

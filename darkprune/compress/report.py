@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Sequence
 from darkprune.darknet import journal
 from darkprune.darknet.pair import write_file
 
-TABLE, PAGE, FIELDS = "results.csv", "report.md", "report.json"
+FILES = TABLE, PAGE, FIELDS = "results.csv", "report.md", "report.json"
 COLUMNS = ("stage", "map", "ap50", "ap", "top1", "top5", "parameters", "bytes", "bflops", "zeros", "seconds") + (
     "key",
     "cfg",
@@ -40,7 +40,7 @@ def sweep(folder: str) -> None:
     """Removes what a killed run had not put in place yet. Raises OutputError."""
     if os.path.isdir(folder):
         with journal.translated(folder):
-            for name in (TABLE, PAGE, FIELDS):
+            for name in FILES:
                 journal.sweep(journal.Names(os.path.join(folder, name)), [""])
 
 

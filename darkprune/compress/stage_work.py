@@ -125,7 +125,7 @@ class Work:
             training.restore()
         with Log(prefix, training.done if resumes else None, overwrite=True) as log:
             training.train(Reporter(log, training, lambda line: self._say("{}: {}".format(stage.folder, line))))
-        self.notices += log.notices
+        self.notices += self._new(training.loader.notices + log.notices)
         if training.interrupted:
             told = "{}: interrupted after step {}; --resume goes on from there\n"
             self._say(told.format(stage.folder, training.done))
@@ -136,6 +136,11 @@ class Work:
             )
         pair = Pair(prefix + ".cfg", prefix + "_final.weights")
         return Made(pair, self._command(stage, section, words, prefix, given))
+
+    def _new(self, notices: List[Notice]) -> List[Notice]:
+        """Those that no training before has given."""
+        known = {notice.message for notice in self.notices}
+        return [notice for notice in notices if notice.message not in known]
 
     def _extras(self, stage: Stage, section: Section, net: Net, given: Start) -> Dict[str, Any]:
         """What this training has beyond the settings of [net]."""
@@ -161,6 +166,7 @@ class Work:
         run = self.config["run"]
         words = ["train"] + words + ["--data", self.config["model"]["data"], "-o", os.path.dirname(prefix)]
         words += ["--epochs", "{:g}".format(section["epochs"]), "--seed", str(run["seed"]), "--device", run["device"]]
+        words += ["--every", str(run["every"])]
         words += ["--box-gradient", section["box_gradient"]] + (["--bfloat16"] if run["bfloat16"] else [])
         for key, value in section.net.items():
             text = ",".join("{:g}".format(x) for x in value) if isinstance(value, tuple) else str(value)
@@ -184,6 +190,8 @@ def settings_of(config: Config, stage: Stage) -> Tuple[Dict[str, str], Dict[str,
         keys_of["prune"] = ["recalibrate"]
     elif stage.section is not None:
         keys_of[stage.section] = list(config[stage.section].said())
+        if stage.kind == "sparsify" and config["sparsify"]["band"] is not None:
+            keys_of["run"].append("every")  # an evaluation may end the stage
     for name, keys in keys_of.items():
         section = config[name]
         for key in keys:

@@ -1,6 +1,6 @@
 """From a net and options to a plan, and from a net and a plan to the pruned net."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -43,6 +43,7 @@ def prune(
     absorb: str = "exact",
     block_rank: str = "mean",
     force: bool = False,
+    force_blocks: Optional[bool] = None,
 ) -> Pruned:
     """Prunes shortcut blocks, then channels.
 
@@ -51,6 +52,7 @@ def prune(
         scope, group, score, min_keep, round, absorb: see `darkprune.prune.select.Options`.
         block_rank: mean or last, see `find_blocks`.
         force: prune even where the predicted damage is fatal, and blocks that are not plain residual sums.
+        force_blocks: whether such blocks may go; None: as `force` says.
 
     Returns the pruned net (lazy: its arrays are computed when read), the plan, and what to tell the user.
     Raises UsageError, GraphError.
@@ -65,22 +67,30 @@ def prune(
     plan = Plan(key, net.dialect.name, _record(options, blocks, block_rank))
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            return _pruned(net, channels, blocks, block_rank, force, options, plan)
+            forced = force, force if force_blocks is None else force_blocks
+            return _pruned(net, channels, blocks, block_rank, forced, options, plan)
     except (ArithmeticError, ValueError, DarkpruneError):
         key.result()  # raises where a value of the weights is not finite: then that is what went wrong
         raise
 
 
 def _pruned(
-    net: Net, channels: Optional[float], blocks: int, block_rank: str, force: bool, options: Options, plan: Plan
+    net: Net,
+    channels: Optional[float],
+    blocks: int,
+    block_rank: str,
+    forced: Tuple[bool, bool],
+    options: Options,
+    plan: Plan,
 ) -> Pruned:
+    """forced: whether fatal damage is, and blocks that are not plain sums."""
     notices: List[Notice] = []
     preflight: Dict[str, Any] = {"gamma": gamma_histogram(net), "damage": 0.0, "layers": []}
     shorter, reached, left, kept = net, None, 1.0, 1.0
     layers: List[LayerRow] = []
     of_blocks: List[BlockRow] = []
     if blocks:
-        chosen = choose_blocks(net, blocks, block_rank, options.absorb, force)
+        chosen = choose_blocks(net, blocks, block_rank, options.absorb, forced[1])
         _record_blocks(chosen, plan, notices)
         of_blocks = block_rows(chosen.found, chosen.blocks, chosen.passed)
         left = _signal_left(net, chosen.blocks)
@@ -102,7 +112,7 @@ def _pruned(
         _record_kept(sets, found, plan)
         _notice_channels(options, found, sets, notices)
     preflight["damage"] = round_(1.0 - left * kept)
-    _notice_damage(preflight, 1.0 - kept, force, notices)
+    _notice_damage(preflight, 1.0 - kept, forced[0], notices)
     plan.predicted = dict(totals(result), damage=preflight["damage"])
     return Pruned(result, plan, notices, preflight, reached, layers, of_blocks)
 

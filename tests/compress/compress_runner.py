@@ -2,7 +2,7 @@
 
 One JSON job per line of stdin, one JSON answer per line of stdout. A job has `argv` and `folder` (the working
 directory); with `at`, the child kills itself at its `at`-th file that is put in place, right before or `after` that;
-with `delay`, this process kills it so many seconds after its first one. The answer: `status` (or minus the signal) and
+with `delay`, this process kills it so many seconds after its first one. `signal` is sent in place of SIGKILL. The answer: `status` (or minus the signal) and
 `output`.
 """
 
@@ -25,15 +25,16 @@ from darkprune.train import logs
 def count_files(job, pipe):
     """Lets this process die at a file that is put in place."""
     real, left = os.replace, [job.get("at", -1)]
+    number = job.get("signal", signal.SIGKILL)
 
     def replace(source, target, **options):
         left[0] -= 1
         if left[0] == 0 and not job.get("after"):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         real(source, target, **options)
         os.write(pipe, b".")
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if left[0] == 0 and job.get("after"):
+            os.kill(os.getpid(), number)
 
     os.replace = replace
 

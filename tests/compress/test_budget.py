@@ -111,6 +111,19 @@ def test_max_drop_takes_the_most_that_stays_accurate(config, net):
     assert share(asked, 1, net, accurate=lambda pruned: 0.5) == 0.0
 
 
+def test_trials_that_would_destroy_the_net_are_no_reason_to_refuse(config, net):
+    """Half of all shares are fatal; the small one that is enough is not, and neither needs force."""
+    with pytest.raises(UsageError, match="pruning would remove"):
+        prune(net, channels=MOST, min_keep=1)
+    asked = config("parameters = 90 %\nmin_keep = 1", "")
+    found, options = share(asked, 1, net), options_of(asked, 1)
+    assert not options["force"] and 0 < found < 0.3
+    assert cost(prune(net, channels=found, **options).net).parameters <= 0.9 * cost(net).parameters
+    measured = config("max_drop = 2.0\nmin_keep = 1", "")
+    assert options_of(measured, 1)["force"]
+    assert share(measured, 1, net, accurate=lambda pruned: 0.9) == 0.99
+
+
 def test_blocks_go_first_and_once(config, net):
     asked = config("blocks = 1\nchannels = 0.5\nsteps = 2")
     assert share(config("blocks = 1"), 1, net) is None

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,6 +15,8 @@ import pytest
 
 import need
 import tiny_compress as tiny
+from darkprune.compress.config import Config
+from darkprune.compress.stages import stages_of
 from darkprune.graph.build import load
 from darkprune.graph.key import pair_key
 
@@ -143,6 +146,50 @@ def test_killed_at_many_moments_it_ends_the_same(program, whole, tmp_path):
             break
     assert ended.count(-9) >= 5 and ended[-1] == 0
     assert state(folder) == state(whole[0])
+
+
+def test_an_interrupt_ends_a_training_in_order(program, whole, tmp_path):
+    folder = program.config(tmp_path)
+    status, output = program.compress(folder, at=12, after=True, signal=int(signal.SIGINT))
+    told = r"02-sparsify: interrupted after step [1-5]; --resume goes on from there\n.*interrupted\n"
+    assert status == 130 and re.search(told, output), output
+    assert not (folder / "run" / "02-sparsify" / "tiny_final.weights").exists()
+    status, output = program.compress(folder, "--resume")
+    assert status == 0, output
+    assert state(folder) == state(whole[0])
+
+
+def test_a_moved_folder_is_gone_on_with(program, whole, tmp_path):
+    folder = program.config(tmp_path, lambda text: text.replace("folder = run", "folder = moved"))
+    shutil.copytree(str(whole[0] / "run"), str(folder / "moved"))
+    shutil.rmtree(str(folder / "moved" / STAGES[-1]))
+    status, output = program.compress(folder, "--resume")
+    assert status == 0, output
+    last = STAGES[-1] + "/tiny_final.weights"
+    assert (folder / "moved" / last).read_bytes() == (whole[0] / "run" / last).read_bytes()
+    stages = json.loads((folder / "moved" / "report.json").read_text())["stages"]
+    assert [row["cfg"] for row in stages] == ["moved/{}/tiny.cfg".format(name) for name in STAGES]
+
+
+def test_options_of_the_cfg_without_effect_are_told_once(program, tmp_path):
+    (tmp_path / "tiny.cfg").write_text(tiny.NET.replace("mosaic=1", "mosaic=1\nmixup=1"))
+    text = "[model]\ncfg = tiny.cfg\ndata = {}/tiny.data\n[train]\nepochs = 1\n".format(program.data)
+    text += "[sparsify]\nepochs = 1\nstrength = 0.1\n[run]\nworkers = 0\n[output]\nfolder = run\n"
+    status, output = program.compress(program.config(tmp_path, lambda _: text))
+    assert status == 0, output
+    assert output.count("warning: mixup=1 has no effect: it is not built in\n") == 1
+    assert "more lines" not in output
+
+
+def test_a_stage_that_the_band_may_end_depends_on_when_it_is_evaluated(program, tmp_path):
+    from darkprune.compress.stage_work import settings_of
+
+    for more, every in (("", None), ("\nband = 0.1", "10")):
+        program.config(tmp_path, lambda text: text.replace("strength = 0.5", "strength = 0.5" + more))
+        config = Config.read(str(tmp_path / "run.ini"))
+        found = [settings_of(config, stage) for stage in stages_of(config)]
+        assert [asked.get("[run] every") for asked, _ in found] == [None, every, None, None, None]
+    assert found[1][1]["[run] every"].text == "every = 10"
 
 
 def test_resuming_what_is_done_changes_nothing(program, whole):

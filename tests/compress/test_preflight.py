@@ -34,6 +34,17 @@ def refused(data, tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.parametrize("path", ["07-finetune-2/stage.json", "results.csv", "report.md", "report.json"])
+def test_an_earlier_run_of_other_stages_is_not_written_over(refused, tmp_path, path):
+    path = tmp_path / "run" / path
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert refused("seed = 3", "seed = 4") == (
+        "{}: error: an earlier run stands here\nhint: go on with it by --resume, or write to another folder\n"
+    ).format(path.relative_to(tmp_path))
+    assert [found for found in (tmp_path / "run").rglob("*") if found.is_file()] == [path]
+
+
 @pytest.mark.parametrize(
     "old, new, said",
     [
