@@ -84,10 +84,10 @@ def rows(folder):
 
 
 def state(folder):
-    """What a run left, by path, without the seconds it took and pictures."""
+    """What a run left, by path, without the seconds it took, pictures and what TensorBoard shows."""
     found = {}
     for path in sorted((folder / "run").rglob("*")):
-        if not path.is_file() or path.suffix == ".png":
+        if not path.is_file() or path.suffix == ".png" or "tfevents" in path.name:
             continue
         data = path.read_bytes()
         if path.name.endswith("_log.csv"):
@@ -185,7 +185,7 @@ def test_a_stage_that_the_band_may_end_depends_on_when_it_is_evaluated(program, 
     from darkprune.compress.stage_work import settings_of
 
     for more, every in (("", None), ("\nband = 0.1", "10")):
-        program.config(tmp_path, lambda text: text.replace("strength = 0.5", "strength = 0.5" + more))
+        program.config(tmp_path, lambda text, more=more: text.replace("strength = 0.5", "strength = 0.5" + more))
         config = Config.read(str(tmp_path / "run.ini"))
         found = [settings_of(config, stage) for stage in stages_of(config)]
         assert [asked.get("[run] every") for asked, _ in found] == [None, every, None, None, None]
