@@ -2,7 +2,7 @@
 
 One JSON job per line of stdin, one JSON answer per line of stdout. A job has `argv` and `folder` (the working
 directory); with `at`, the child kills itself at its `at`-th file that is put in place, right before or `after` that;
-with `delay`, this process kills it so many seconds after its first one; `signal` is sent in place of SIGKILL. The
+with `delay`, this process kills it so many seconds after its first one. With `signal`, `at` sends that. The
 answer: `status` (or minus the signal) and `output`.
 """
 
