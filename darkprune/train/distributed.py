@@ -124,8 +124,8 @@ class Group:
             if isinstance(error, (DarkpruneError, KeyboardInterrupt)) and not isinstance(error, _OtherEnded):
                 return int(self._store.add("failures", 1)) == 1
             return int(self._store.add("failures", 0)) == 0
-        except RuntimeError:  # the process that keeps the store has ended too
-            return not isinstance(error, _OtherEnded)
+        except RuntimeError:  # the process that keeps the store has ended: it spoke, or torchrun tells of its end
+            return False
 
     def leave(self) -> None:
         """Ends the exchange."""
