@@ -126,7 +126,7 @@ class Work:
         with Log(prefix, training.done if resumes else None, overwrite=True) as log:
             training.train(Reporter(log, training, lambda line: self._say("{}: {}".format(stage.folder, line))))
         self.notices += self._new(training.loader.notices + log.notices)
-        if training.interrupted:
+        if training.interrupted or training.asked:
             told = "{}: interrupted after step {}; --resume goes on from there\n"
             self._say(told.format(stage.folder, training.done))
             raise KeyboardInterrupt

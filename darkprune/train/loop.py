@@ -50,7 +50,7 @@ class Run:
         band: training ends where an evaluation is this much below that of the net as it was given.
 
     Attributes: done (steps), best (the best evaluation), stopped (why accuracy ended it early, or None), interrupted
-        (whether a signal did).
+        (whether a signal did), asked (whether there was a signal, be it too late).
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Run:
         self.about, self.writes = about or {}, writes
         self.band, self.first = band, None  # type: Optional[float], Optional[float]
         self.done, self.best, self.stopped = 0, -1.0, None  # type: int, float, Optional[str]
-        self.interrupted = False
+        self.interrupted = self.asked = False
         self._kept: Optional[Tuple[bytes, checkpoint.Checkpoint]] = None
         alpha = self.settings.ema_alpha
         self.average = MovingAverage(stepper.module, alpha) if alpha else None
@@ -105,6 +105,7 @@ class Run:
                     self.interrupted = not ends
                     break
             self.put()
+            self.asked = interrupt()
         learnt = self.learnt()
         if self.writes and not self.interrupted:
             self._write("final", learnt)
