@@ -281,13 +281,17 @@ for step, _ in enumerate(made.steps(0, 100000)):
 """
 
 
+def _heed():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_no_tracebacks_of_workers(rectangles):
     empty = "test_loader.np.zeros(0, int)"
     paths = [str(need.ROOT), str(need.ROOT / "tests"), str(need.ROOT / "tests" / "train")]
     code = CHILD.format(path=paths, images=rectangles.images, empty=empty)
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # where the tests are a job in the background, Ctrl-C is ignored, and would be there too
+    child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, preexec_fn=_heed, **pipes)
     assert child.stdout.readline() == b"ready\n"
     os.killpg(child.pid, signal.SIGINT)
     _, told = child.communicate(timeout=60)
