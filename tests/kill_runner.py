@@ -45,15 +45,21 @@ def hook(job, pipe):
     return step
 
 
-def child(job, pipe, output):
+def count_steps(job, pipe):
+    journal.step = hook(job, pipe)
+
+
+def child(job, pipe, output, prepare=count_steps):
+    """Runs the job's command in this process and ends it; `prepare` makes ready what is to kill it."""
     status = 70
     try:
         os.chdir(job["folder"])
         for stream in (1, 2):
             os.dup2(output, stream)
-        journal.step = hook(job, pipe)
+        prepare(job, pipe)
         status = main(job["argv"])
     finally:
+        sys.stdout.flush()
         os._exit(status)
 
 

@@ -2,7 +2,7 @@
 
     [model]                     [sparsify]           [prune]                [finetune]
     cfg = net.cfg               epochs = 80          channels = 0.6         epochs = 40
-    data = set.data             strength = 0.1       steps = 2              distill = yes
+    data = set.data             strength = 10        steps = 2              distill = yes
     [train]                                                                 [output]
     epochs = 150                                                            folder = runs/net
 

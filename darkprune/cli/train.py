@@ -17,15 +17,15 @@ from darkprune.cli.train_options import add_options, check, overrides
 from darkprune.darknet.pair import write_file
 from darkprune.data.data_file import DataFile
 from darkprune.data.problems import Problems
-from darkprune.errors import DarkpruneError, MissingDependency, UsageError, place
+from darkprune.errors import DarkpruneError, MissingDependency, Notice, UsageError, place
 from darkprune.graph.build import load
 from darkprune.graph.net import Net
 from darkprune.graph.write import cfg_bytes
 
+# what it writes beside the log
 WRITTEN = (".cfg", "_last.npz", "_last.weights", "_best.weights", "_final.weights")
 # options that a resumed training must have had before; make_run knows of others
 REMEMBERED = ("sparsity", "sparsity_method", "sparsity_schedule", "teacher_weight", "temperature", "hints", "band")
-# what it writes beside the log; --resume writes it again
 INTERRUPTED = 130  # exit status, as of a shell
 
 
@@ -56,64 +56,67 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
-    from darkprune.train.assemble import Options, make_run, read_set
-    from darkprune.train.augment import Augmentation
     from darkprune.train.logs import Log
     from darkprune.train.reporter import Reporter
+
+    training, said, notices, inputs = _assembled(arguments, device, group)
+    if arguments.resume:
+        training.restore()
+    if group is not None:
+        group.require_same([training.done, training.about], "training")
+    if not training.writes:
+        training.train()
+        return 0
+    text = cfg_bytes(training.net)
+    _require_free(training.prefix, text, inputs, arguments)
+    if not _holds(training.prefix + ".cfg", text):
+        write_file(training.prefix + ".cfg", text, inputs, overwrite=True)
+    warn(notices)
+    with Log(training.prefix, training.done if arguments.resume else None, arguments.overwrite, inputs) as log:
+        reporter = Reporter(log, training, None if arguments.json else write)
+        if not arguments.json:
+            write("".join(line + "\n" for line in said))
+        training.train(reporter)
+        warn(log.notices)
+    return _ended(arguments, training, reporter.last, notices)
+
+
+def _assembled(arguments: argparse.Namespace, device: str, group: Any) -> Any:
+    """(the Run, lines that say where the net's values come from, notices, files that are read)"""
+    from darkprune.train.assemble import Options, make_run, read_set
+    from darkprune.train.augment import Augmentation
     from darkprune.train.settings import Settings
 
-    first = group is None or group.rank == 0
     data, problems = DataFile.read(arguments.data), Problems()
     net, said = _start(arguments)
     train = read_set(data, "train", net, problems)
     valid = read_set(data, "valid", net, problems) if data.text("valid") else None
     notices = list(data.notices) + net.notices + problems.settle(arguments.ignore_problems)
-    given, variation = overrides(arguments)
-    settings = Settings.of(net, len(train.images), arguments.epochs, **given)
     if arguments.band is not None and valid is None:
         raise UsageError("--band needs something to measure accuracy on", data.place(), "add a line valid = FILE")
-    prefix = _prefix(arguments, data)
-    options = Options(
-        arguments.seed, arguments.workers, device, arguments.bfloat16, arguments.every, arguments.save_every
-    )
+    given, variation = overrides(arguments)
     teacher, distillation = _teacher(arguments, net)
     training = make_run(
         net,
-        settings,
+        Settings.of(net, len(train.images), arguments.epochs, **given),
         train,
         valid,
-        prefix,
-        options,
+        _prefix(arguments, data),
+        Options(arguments.seed, arguments.workers, device, arguments.bfloat16, arguments.every, arguments.save_every),
         Augmentation.of(net, **variation),
-        teacher=teacher,
-        distillation=distillation,
-        sparsity=_sparsity(arguments),
-        box_gradient=arguments.box_gradient,
-        group=group,
-        about={name: getattr(arguments, name) for name in REMEMBERED},
+        teacher,
+        distillation,
+        _sparsity(arguments),
+        arguments.box_gradient,
+        group,
+        arguments.band,
+        {name: getattr(arguments, name) for name in REMEMBERED},
     )
-    training.band = arguments.band
-    if arguments.resume:
-        training.restore()
-    if group is not None:
-        group.require_same([training.done, training.about], "training")
-    if not first:
-        training.train()
-        return 0
-    inputs = _inputs(arguments, data, train, valid)
-    text = cfg_bytes(net)
-    _require_free(prefix, text, inputs, arguments)
-    if not _holds(prefix + ".cfg", text):
-        write_file(prefix + ".cfg", text, inputs, overwrite=True)
-    warn(notices + training.loader.notices)
-    last: Dict[str, Any] = {}
-    with Log(prefix, training.done if arguments.resume else None, arguments.overwrite, inputs) as log:
-        reporter = Reporter(log, training, None if arguments.json else write)
-        if not arguments.json:
-            write("".join(line + "\n" for line in said))
-        training.train(reporter)
-        last = reporter.last
-        warn(log.notices)
+    return training, said, notices + training.loader.notices, _inputs(arguments, data, train, valid)
+
+
+def _ended(arguments: argparse.Namespace, training: Any, last: Dict[str, Any], notices: List[Notice]) -> int:
+    """Says how a training ended; returns the exit status."""
     if training.interrupted:
         write("interrupted after step {}; --resume goes on from there\n".format(training.done), sys.stderr)
         return INTERRUPTED

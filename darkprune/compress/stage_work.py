@@ -118,7 +118,6 @@ class Work:
         options = Options(run["seed"], run["workers"], run["device"], run["bfloat16"], run["every"], run["save_every"])
         extras = self._extras(stage, section, net, given)
         training = make_run(net, settings, self.data.train, self.data.valid, prefix, options, **extras)
-        training.band = section["band"] if stage.kind == "sparsify" else None
         write_file(prefix + ".cfg", cfg_bytes(net), overwrite=True)
         resumes = os.path.exists(training.path)
         if resumes:
@@ -151,9 +150,8 @@ class Work:
             def penalty(made: Net, module: Any) -> Sparsity:
                 return Sparsity(made, module, section["strength"], section["method"], schedule)
 
-            extras.update(
-                sparsity=penalty, about={"sparsity": [section["strength"], section["method"], list(schedule)]}
-            )
+            told = {"sparsity": [section["strength"], section["method"], list(schedule)]}
+            extras.update(sparsity=penalty, band=section["band"], about=told)
         if stage.kind == "finetune" and section["distill"]:
             from darkprune.train.distill import Distillation
 

@@ -60,6 +60,7 @@ def make_run(
     sparsity: Optional[Callable[[Net, NetModule], Any]] = None,
     box_gradient: str = "darknet",
     group: Any = None,
+    band: Optional[float] = None,
     about: Optional[Dict[str, Any]] = None,
 ) -> Run:
     """A training that is ready to start, or to `restore`.
@@ -73,6 +74,7 @@ def make_run(
         sparsity: makes the penalty (darkprune.train.sparsity) of the net and its module.
         box_gradient: of iou_loss in [yolo] (darkprune.train.losses.yolo).
         group: the processes that train together (darkprune.train.distributed); None is this one alone.
+        band: training ends where the accuracy has fallen by so much.
         about: what else tells this training from another one.
 
     Raises Unsupported for a net that cannot be trained.
@@ -98,26 +100,33 @@ def make_run(
     chosen = Augmentation.of(net) if augmentation is None else augmentation
     rank, world = (0, 1) if group is None else (group.rank, group.world)
     parts = settings.subdivisions if group is None else group.parts(settings.subdivisions)
-    loader = Loader(
-        net, train, chosen, settings.batch, parts, options.seed, options.workers, sizes, rank, world
-    )
+    loader = Loader(net, train, chosen, settings.batch, parts, options.seed, options.workers, sizes, rank, world)
     loader.notices += ignored(net)
-    told = {
+    told: Dict[str, Any] = {"box gradient": box_gradient, "augmentation": str(chosen), "images": _digest(train)}
+    told["teacher"] = pair_key(teacher) if teacher is not None else None
+    told.update(_identity(net, settings, options), **(about or {}))
+    return Run(
+        stepper,
+        net,
+        loader,
+        len(train.images),
+        prefix,
+        options.seed,
+        None if valid is None else evaluation(valid, options.device),
+        options.every,
+        options.save_every,
+        told,
+        band,
+    )
+
+
+def _identity(net: Net, settings: Settings, options: Options) -> Dict[str, Any]:
+    return {
         "net": pair_key(net),
         "settings": describe(settings),
         "seed": options.seed,
-        "images": _digest(train),
-        "augmentation": str(chosen),
-        "box gradient": box_gradient,
         "bfloat16": options.bfloat16,
-        "teacher": pair_key(teacher) if teacher is not None else None,
     }
-    told.update(about or {})
-    evaluate = None if valid is None else evaluation(valid, options.device)
-    images = len(train.images)
-    run = Run(stepper, net, loader, images, prefix, options.seed, evaluate, options.every, options.save_every, told)
-    run.writes = rank == 0
-    return run
 
 
 def evaluation(valid: Any, device: str = "cpu") -> Callable[[Net], Dict[str, float]]:

@@ -46,7 +46,6 @@ class Run:
         evaluate: a Net -> {"map": ...} or {"top1": ...}, and what else is to be logged; None: never.
         every: epochs between two evaluations; 0: only after the last step. save_every: steps between two checkpoints.
         about: what tells this training from another one; a checkpoint that says otherwise is refused.
-        writes: whether this process writes and evaluates: the first of several.
         band: training ends where an evaluation is this much below that of the net as it was given.
 
     Attributes: done (steps), best (the best evaluation), stopped (why accuracy ended it early, or None), interrupted
@@ -65,14 +64,14 @@ class Run:
         every: int = 10,
         save_every: int = 100,
         about: Optional[Dict[str, Any]] = None,
-        writes: bool = True,
         band: Optional[float] = None,
     ) -> None:
         self.stepper, self.net, self.loader, self.images = stepper, net, loader, images
         self.prefix, self.seed = prefix, seed
         self.settings = stepper.settings
         self.evaluate, self.every, self.save_every = evaluate, every, save_every
-        self.about, self.writes = about or {}, writes
+        self.about = about or {}
+        self.writes = stepper.group is None or stepper.group.rank == 0  # of several processes the first one
         self.band, self.first = band, None  # type: Optional[float], Optional[float]
         self.done, self.best, self.stopped = 0, -1.0, None  # type: int, float, Optional[str]
         self.interrupted = self.asked = False

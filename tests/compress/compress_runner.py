@@ -17,9 +17,9 @@ import torch
 
 from darkprune.cli import compress, prune, recalibrate  # noqa: F401  (so that the children need not)
 from darkprune.cli import train as train_command  # noqa: F401
-from darkprune.cli.main import main
 from darkprune.compress import loop  # noqa: F401
 from darkprune.train import logs
+from kill_runner import child
 
 
 def count_files(job, pipe):
@@ -39,25 +39,12 @@ def count_files(job, pipe):
     os.replace = replace
 
 
-def child(job, pipe, output):
-    status = 70
-    try:
-        os.chdir(job["folder"])
-        for stream in (1, 2):
-            os.dup2(output, stream)
-        count_files(job, pipe)
-        status = main(job["argv"])
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
-
-
 def run(job):
     end, pipe = os.pipe()
     with tempfile.TemporaryFile() as output:
         number = os.fork()
         if not number:
-            child(job, pipe, output.fileno())
+            child(job, pipe, output.fileno(), count_files)
         os.close(pipe)
         with os.fdopen(end, "rb", 0) as files:
             if "delay" in job and files.read(1):

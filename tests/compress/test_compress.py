@@ -32,7 +32,8 @@ class Program:
     """A process that runs the program in children; see compress_runner.py."""
 
     def __init__(self, data):
-        env = dict(os.environ, PYTHONPATH=str(need.ROOT), OMP_NUM_THREADS="1")
+        path = os.pathsep.join([str(need.ROOT), str(need.ROOT / "tests")])
+        env = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen([sys.executable, RUNNER], env=env, **pipes)
         self.data = str(data)

@@ -19,7 +19,6 @@ need.torch()
 
 import drawn_set  # noqa: E402
 from darkprune.cli.main import main  # noqa: E402
-from darkprune.darknet import pair  # noqa: E402
 from small_nets import cfg, conv, section, shortcut  # noqa: E402
 
 YOLO = dict(classes=2, num=2, mask="0,1", anchors="8,8,14,14", jitter=0.1, iou_loss="ciou", ignore_thresh=0.7)
@@ -157,16 +156,19 @@ def test_a_loss_that_is_no_number_keeps_a_checkpoint_from_before(job, capsys):
 
 def test_a_full_disk_keeps_the_last_checkpoint(job, capsys, monkeypatch):
     assert train(job, "--max-batches", "4") == 0
-    before = {path.name: path.read_bytes() for path in job[1].iterdir() if path.is_file() and "log" not in path.name}
+    before = {path.name: path.read_bytes() for path in job[1].iterdir() if "last" in path.name or "final" in path.name}
     capsys.readouterr()
 
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    real = os.fsync
 
-    monkeypatch.setattr(pair._Temporary, "write", lambda self, chunk: pair.journal.translated(self.target).__enter__())
-    monkeypatch.setattr(pair.os, "replace", full)
-    said = failed(capsys, train(job, "--max-batches", "8", "--overwrite"))
-    assert "No space left on device\nhint: free some space, or write elsewhere" in said
+    def full(number):
+        if "small_last" in os.readlink("/proc/self/fd/{}".format(number)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = failed(capsys, train(job, "--max-batches", "8", "--save-every", "3", "--overwrite"))
+    assert "small_last.weights: error: cannot write: No space left on device\nhint: free some space" in said
     assert {name: (job[1] / name).read_bytes() for name in before} == before
 
 
