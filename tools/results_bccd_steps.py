@@ -8,7 +8,7 @@ FOLDER = os.path.join("build", "bccd")
 DATA = os.path.join(FOLDER, "bccd", "bccd.data")
 CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
-BASELINE, SPARSE, TUNED = "100", "40", "30"  # epochs
+BASELINE, SPARSE, TUNED = "150", "40", "30"  # epochs
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
 FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
