@@ -91,8 +91,9 @@ def _add_sparsity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sparsity", metavar="S", type=float, help="drive channel sets to zero with this strength")
     parser.add_argument(
         "--sparsity-method",
-        choices=("proximal", "subgradient"),
-        help="soft threshold, which reaches exact zeros, or L1's slope (default: proximal)",
+        choices=("proximal", "subgradient", "hoyer"),
+        help="soft threshold, which reaches exact zeros; L1's slope; soft threshold at a constant norm of each "
+        "layer's gammas, so that they do not all shrink alike (default: proximal)",
     )
     parser.add_argument(
         "--sparsity-schedule",

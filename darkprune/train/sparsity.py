@@ -16,6 +16,12 @@ back once the root mean square of that is above the strength. subgradient: the p
 gradients, as network slimming does it, and nothing stays at exactly 0. There momentum multiplies the penalty by
 1 / (1 - momentum), as it does the loss, so that strength s is comparable to a proximal s / (1 - momentum).
 
+hoyer: the proximal step, after which the gammas of each layer are scaled back to the L2 norm that they had. Batch norm
+makes a net blind to the common scale of a layer's gammas, so the other two first shrink all of them alike, at no cost
+to the loss, until they drown in the betas. At a constant L2 norm an L1 penalty is a penalty on Hoyer's measure L1 / L2
+(Hoyer, 2004; of gradients: Yang, Wen and Li, DeepHoyer, 2020), which holds nothing against a common scale: the weaker
+gammas of a layer pay and the stronger ones gain, and no layer dies whole.
+
 A moving average of the weights only comes near zero: `silence` gives it the zeros of the module when it is written.
 That is harmless once the sets have been at zero for as long as the average remembers, not right after they died.
 
@@ -37,7 +43,7 @@ from darkprune.graph.net import Net
 from darkprune.train.layer_options import layer_options
 from darkprune.train.prunable import SHARES, forecast, gammas
 
-METHODS = ("proximal", "subgradient")
+METHODS = ("proximal", "subgradient", "hoyer")
 SCHEDULES = ("constant", "global", "local")
 
 Schedule = NamedTuple(
@@ -105,6 +111,8 @@ class Sparsity:
         position[self.sets] = np.arange(self.sets.size)
         self._rows = torch.from_numpy(position[owner])  # gamma -> row of its set; one row more for all others
         self._members = torch.from_numpy(_members(position[owner], self.sets.size))
+        sizes = [len(sets) for _, sets in self._layers]
+        self._layer_of = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))  # of each gamma
         counts = (self._members < len(owner)).sum(1)
         self._roots = counts.to(torch.float32).sqrt()
         self._relief = torch.ones(self.sets.size)
@@ -126,8 +134,8 @@ class Sparsity:
                     gamma.grad = slope if gamma.grad is None else gamma.grad + slope
 
     def shrink(self, rate: float) -> None:
-        """The proximal step behind an optimizer's step of that learning rate; nothing where the method is another."""
-        if self.method != "proximal":
+        """The proximal step behind an optimizer's step of that learning rate; nothing with a subgradient."""
+        if self.method == "subgradient":
             return
         with torch.no_grad():
             flat = self._flat()
@@ -137,6 +145,8 @@ class Sparsity:
             self._zero = kept == 0
             factors = self._spread(kept, 1.0)
             shrunk = torch.where(factors == 0, torch.zeros_like(flat), flat * factors)
+            if self.method == "hoyer":
+                shrunk = self._rescaled(flat, shrunk)
             for gamma, values in zip(self._gammas(), self._split(shrunk)):
                 if gamma.requires_grad:
                     gamma.copy_(values)
@@ -214,6 +224,18 @@ class Sparsity:
 
     def _split(self, flat: Tensor) -> Sequence[Tensor]:
         return flat.split([gamma.numel() for gamma in self._gammas()])
+
+    def _rescaled(self, flat: Tensor, shrunk: Tensor) -> Tensor:
+        """`shrunk`, with the L2 norm that each layer's penalised gammas have in `flat`, where any is left."""
+        if self._layer_of.device != flat.device:
+            self._layer_of = self._layer_of.to(flat.device)
+        mine = self._rows < self.sets.size
+        sums = [
+            flat.new_zeros(len(self._layers)).index_add_(0, self._layer_of[mine], values[mine].square())
+            for values in (flat, shrunk)
+        ]
+        ratio = torch.where(sums[1] > 0, sums[0] / sums[1], torch.ones_like(sums[1])).sqrt()
+        return torch.where(mine, shrunk * ratio[self._layer_of], shrunk)
 
     def _norms(self, flat: Tensor) -> Tensor:
         return torch.cat([flat, flat.new_zeros(1)])[self._members].square().sum(1).sqrt()

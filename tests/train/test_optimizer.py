@@ -130,7 +130,7 @@ def test_moments_come_back_by_name_whatever_is_frozen():
         np.testing.assert_array_equal(arrays(resumed)[name], values)
 
 
-@pytest.mark.parametrize("method", ["proximal", "subgradient"])
+@pytest.mark.parametrize("method", ["proximal", "subgradient", "hoyer"])
 def test_sparsity_leaves_frozen_gammas_alone(method):
     made = net(conv(4), conv(4, stopbackward=1), conv(4), conv(4, dont_update=2))
     one = stepper(made)

@@ -157,6 +157,27 @@ def test_a_set_shrinks_by_its_root_mean_square():
     assert all(values.grad is None for values in sparsity._gammas())
 
 
+def test_hoyer_keeps_the_norm_of_each_layer():
+    _, module, sparsity = made(TIED, strength=0.5, method="hoyer")
+    set_gammas(module, _0=[0.3, 0.03], _1=[-0.4, 0.04], _2=[0.04, -0.06])
+    sparsity.shrink(0.1)  # as above, and then scaled back
+    scales = [module.layers[index].scales.tolist() for index in range(3)]
+    assert scales[0] == [pytest.approx(np.hypot(0.3, 0.03), rel=1e-6), 0.0]
+    assert scales[1] == [pytest.approx(-np.hypot(0.4, 0.04), rel=1e-6), 0.0]
+    assert scales[2] == [0.0, pytest.approx(-np.hypot(0.04, 0.06), rel=1e-5)]
+    sparsity.shrink(100.0)  # a layer of which nothing would be left cannot be scaled back
+    assert all(not values.any() for values in sparsity._gammas())
+
+
+def test_hoyer_holds_nothing_against_a_common_scale():
+    _, module, sparsity = made(TIED, strength=0.5, method="hoyer")
+    set_gammas(module, _0=[0.5, 0.5], _1=[0.5, 0.5], _2=[0.4, 0.6])
+    sparsity.shrink(0.1)
+    assert [values.tolist() for values in sparsity._gammas()[:2]] == [[pytest.approx(0.5, rel=1e-6)] * 2] * 2
+    weak, strong = module.layers[2].scales.tolist()
+    assert weak < 0.4 and strong > 0.6
+
+
 def test_the_slope_is_that_of_the_penalty():
     _, module, sparsity = made(TIED, strength=0.5, method="subgradient")
     set_gammas(module, _0=[0.3, 0.0], _1=[-0.4, 0.0], _2=[0.04, -0.06])
@@ -200,7 +221,7 @@ def test_gammas_that_cannot_go_are_left_alone():
     [
         ({"strength": float("nan")}, "error: no penalty has strength nan\nhint: use 0.1, or less"),
         ({"strength": -1}, "error: no penalty has strength -1\nhint: use 0.1, or less"),
-        ({"method": "l1"}, "error: unknown sparsity method 'l1'\nhint: use one of proximal, subgradient"),
+        ({"method": "l1"}, "error: unknown sparsity method 'l1'\nhint: use one of proximal, subgradient, hoyer"),
         (
             {"schedule": Schedule("none", 1, 1, 0)},
             "error: unknown sparsity schedule 'none'\nhint: use one of constant, global, local",
