@@ -8,16 +8,16 @@ FOLDER = os.path.join("build", "bccd")
 DATA = os.path.join(FOLDER, "bccd", "bccd.data")
 CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
-BASELINE, SPARSE, TUNED = "150", "40", "30"  # epochs
+BASELINE, SPARSE, TUNED = "150", "60", "60"  # epochs
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
 FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
 TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
-STRENGTH = "12"
 # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
 # would silence everything or nothing: sparsity is trained with momentum
-SPARSIFY = ["--adam", "0", "--learning-rate", "0.0003", "--ema-alpha", "0.98"]
-TUNE = ["--learning-rate", "0.001"]
+SPARSIFY = ["--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"]
+STRENGTHS = {"hoyer": "40", "proximal": "8", "subgradient": "0.8"}  # of the loss of an image, a sum over its cells
+TUNE = ["--learning-rate", "0.001", "--set", "mosaic=0"]
 
 Step = NamedTuple(
     "Step",
@@ -75,14 +75,15 @@ def steps_of(seed):
     """OrderedDict of all steps by name."""
     plan = Plan(seed)
     base = plan.train("baseline", CFG, None, BASELINE)
-    sparse = _sparse(plan, base, "sparse", "proximal")
+    sparse = _sparse(plan, base, "sparse", "hoyer", 0.82)
     _recovered(plan, base, sparse, "80", ["--channels", "0.8"])
     _recovered(plan, base, sparse, "80 + 8 blocks", ["--channels", "0.8", "--blocks", "8"])
     for mode in ("bias", "none"):
         for share in ("60", "80"):
             options = ["--channels", "0." + share[0], "--absorb", mode]
             plan.prune("{}, absorb {}".format(share, mode), sparse, options, ["sparse"])
-    _sparse(plan, base, "sparse, subgradient", "subgradient")
+    for method in ("proximal", "subgradient"):
+        _sparse(plan, base, "sparse, " + method, method)
     _recovered(plan, base, sparse, "60", ["--channels", "0.6"])
     _recovered(plan, base, sparse, "60 + 8 blocks", ["--channels", "0.6", "--blocks", "8"])
     for share in ("0.9", "0.95"):
@@ -101,7 +102,8 @@ def _yolo_fastest(plan):
     options = ["--partial", COCO + ".cfg"] + FASTEST
     base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
     plan.steps["Yolo-Fastest"] = base._replace(commands=edit + base.commands)
-    options = ["--sparsity", STRENGTH] + SPARSIFY
+    options = ["--sparsity", STRENGTHS["hoyer"], "--sparsity-method", "hoyer"] + SPARSIFY
+    options += ["--sparsity-schedule", "local:0.3:0:0.35"]
     sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", FASTEST + options, ["Yolo-Fastest"])
     pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
     plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
@@ -114,8 +116,11 @@ def _yolo_fastest(plan):
         plan.train("Yolo-Fastest 30 " + way, pruned.cfg, pruned.weights, epochs, options, needs)
 
 
-def _sparse(plan, base, name, method):
-    options = ["--sparsity", STRENGTH, "--sparsity-method", method] + SPARSIFY
+def _sparse(plan, base, name, method, share=None):
+    """share: of the filters that are to die; the others are let off after 30 % of the training."""
+    options = ["--sparsity", STRENGTHS[method], "--sparsity-method", method] + SPARSIFY
+    if share is not None:
+        options += ["--sparsity-schedule", "local:0.3:0:{:g}".format(share)]
     return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
 
 
