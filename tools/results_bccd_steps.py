@@ -13,10 +13,13 @@ COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
 FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
 TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
-# Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
-# would silence everything or nothing: sparsity is trained with momentum
-SPARSIFY = ["--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"]
-STRENGTHS = {"hoyer": "40", "proximal": "8", "subgradient": "0.8"}  # of the loss of an image, a sum over its cells
+SPARSIFY = {
+    "hoyer": ["--sparsity", "10", "--learning-rate", "0.001", "--ema-alpha", "0.99"],
+    # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
+    # would silence everything or nothing: these two are trained with momentum
+    "proximal": ["--sparsity", "8", "--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"],
+    "subgradient": ["--sparsity", "0.8", "--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"],
+}
 TUNE = ["--learning-rate", "0.001", "--set", "mosaic=0"]
 
 Step = NamedTuple(
@@ -102,8 +105,7 @@ def _yolo_fastest(plan):
     options = ["--partial", COCO + ".cfg"] + FASTEST
     base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
     plan.steps["Yolo-Fastest"] = base._replace(commands=edit + base.commands)
-    options = ["--sparsity", STRENGTHS["hoyer"], "--sparsity-method", "hoyer"] + SPARSIFY
-    options += ["--sparsity-schedule", "local:0.3:0:0.35"]
+    options = ["--sparsity-method", "hoyer", "--sparsity-schedule", "local:0.3:0:0.35"] + SPARSIFY["hoyer"]
     sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", FASTEST + options, ["Yolo-Fastest"])
     pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
     plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
@@ -118,7 +120,7 @@ def _yolo_fastest(plan):
 
 def _sparse(plan, base, name, method, share=None):
     """share: of the filters that are to die; the others are let off after 30 % of the training."""
-    options = ["--sparsity", STRENGTHS[method], "--sparsity-method", method] + SPARSIFY
+    options = ["--sparsity-method", method] + SPARSIFY[method]
     if share is not None:
         options += ["--sparsity-schedule", "local:0.3:0:{:g}".format(share)]
     return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
