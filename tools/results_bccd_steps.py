@@ -14,7 +14,7 @@ FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-i
 FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
 TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
 SPARSIFY = {
-    "hoyer": ["--sparsity", "10", "--learning-rate", "0.001", "--ema-alpha", "0.99"],
+    "hoyer": ["--sparsity", "15", "--learning-rate", "0.001", "--ema-alpha", "0.99"],
     # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
     # would silence everything or nothing: these two are trained with momentum
     "proximal": ["--sparsity", "8", "--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"],
@@ -105,7 +105,7 @@ def _yolo_fastest(plan):
     options = ["--partial", COCO + ".cfg"] + FASTEST
     base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
     plan.steps["Yolo-Fastest"] = base._replace(commands=edit + base.commands)
-    options = ["--sparsity-method", "hoyer", "--sparsity-schedule", "local:0.3:0:0.35"] + SPARSIFY["hoyer"]
+    options = ["--sparsity-method", "hoyer", "--sparsity-schedule", "taylor:0.1:0:0.35"] + SPARSIFY["hoyer"]
     sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", FASTEST + options, ["Yolo-Fastest"])
     pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
     plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
@@ -119,10 +119,10 @@ def _yolo_fastest(plan):
 
 
 def _sparse(plan, base, name, method, share=None):
-    """share: of the filters that are to die; the others are let off after 30 % of the training."""
+    """share: of the filters that are to die; the others are let off."""
     options = ["--sparsity-method", method] + SPARSIFY[method]
     if share is not None:
-        options += ["--sparsity-schedule", "local:0.3:0:{:g}".format(share)]
+        options += ["--sparsity-schedule", "taylor:0.1:0:{:g}".format(share)]
     return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
 
 

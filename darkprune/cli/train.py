@@ -148,7 +148,8 @@ def _sparsity(arguments: argparse.Namespace) -> Any:
     """What makes the penalty of a net and its module; None where there is none."""
     if not arguments.sparsity:
         return None
-    from darkprune.train.sparsity import Sparsity, parse_schedule
+    from darkprune.train.sparsity import Sparsity
+    from darkprune.train.sparsity_schedule import parse_schedule
 
     schedule = parse_schedule(arguments.sparsity_schedule or "constant")
     method = arguments.sparsity_method or "proximal"

@@ -72,7 +72,7 @@ def _one_of(default: str, *others: str) -> Key:
 
 
 def _schedule(text: str) -> str:
-    """As darkprune.train.sparsity.parse_schedule reads it."""
+    """As darkprune.train.sparsity_schedule.parse_schedule reads it."""
     kind, *numbers = text.split(":")
     if len(numbers) != {"constant": 0, "global": 2, "local": 3}[kind]:
         raise ValueError(text)
@@ -104,7 +104,7 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "epochs": _EPOCHS,
         "strength": Key(_above, REQUIRED, "a number above 0 such as 0.1"),
         "method": _one_of("proximal", "subgradient", "hoyer"),
-        "schedule": Key(_schedule, "constant", "constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS"),
+        "schedule": Key(_schedule, "constant", "constant, global:SINCE:RELAXED, or local or taylor:SINCE:RELAXED:CHANNELS"),
         "band": Key(_share, None, "the fall of the accuracy that ends the stage, such as 0.03"),
         "box_gradient": _BOX_GRADIENT,
     },

@@ -6,7 +6,8 @@ from darkprune.errors import UsageError
 from darkprune.graph.net import Net
 from darkprune.train.device import usable_device
 from darkprune.train.settings import Settings
-from darkprune.train.sparsity import parse_schedule, require_sound
+from darkprune.train.sparsity import require_sound
+from darkprune.train.sparsity_schedule import parse_schedule
 
 
 def check_device(config: Config) -> None:

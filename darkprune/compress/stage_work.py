@@ -24,7 +24,8 @@ from darkprune.train.logs import Log
 from darkprune.train.random_weights import OBJECTNESS, start
 from darkprune.train.reporter import Reporter
 from darkprune.train.settings import Settings
-from darkprune.train.sparsity import Sparsity, parse_schedule
+from darkprune.train.sparsity import Sparsity
+from darkprune.train.sparsity_schedule import parse_schedule
 
 AT_ONCE = 8  # images
 IMAGES = "images.txt"  # what statistics were taken of

@@ -30,7 +30,7 @@ as many in each as the fullest needs, and `forecast` counts that.
 """
 
 import math
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 import torch
@@ -42,36 +42,12 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.train.layer_options import layer_options
 from darkprune.train.prunable import SHARES, forecast, gammas
+from darkprune.train.sparsity_schedule import CHOOSING, CONSTANT, Schedule, require_schedule
 
 METHODS = ("proximal", "subgradient", "hoyer")
-SCHEDULES = ("constant", "global", "local")
-
-Schedule = NamedTuple(
-    "Schedule",
-    [
-        ("kind", str),  # constant; global: all sets are relaxed; local: those that pruning would keep
-        ("since", float),  # share of the training after which sets are relaxed
-        ("relaxed", float),  # what is left of the strength then; with global at the end, reached in a straight line
-        ("channels", float),  # with local: share of the filters that pruning is to remove
-    ],
-)
-CONSTANT = Schedule("constant", 1.0, 1.0, 0.0)
+MEMORY = 0.98  # of the importance, from step to step
 PERCENTILES = (25, 50, 75, 90)
 LOGGED = (0.3, 0.6, 0.8)  # shares of the filters whose predicted damage is logged
-
-
-def parse_schedule(text: str) -> Schedule:
-    """A schedule from `kind`, `kind:since:relaxed` or `local:since:relaxed:channels`. Raises UsageError."""
-    kind, *numbers = text.split(":")
-    try:
-        values = [float(number) for number in numbers]
-    except ValueError:
-        values = [-1.0]
-    wanted = {"constant": 0, "global": 2, "local": 3}.get(kind)
-    if wanted != len(values):
-        hint = "use constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
-        raise UsageError("{!r} is no schedule of the strength".format(text), hint=hint)
-    return Schedule(kind, *(values + [1.0, 1.0, 0.0][len(values) :])) if values else CONSTANT
 
 
 class Sparsity:
@@ -116,12 +92,16 @@ class Sparsity:
         counts = (self._members < len(owner)).sum(1)
         self._roots = counts.to(torch.float32).sqrt()
         self._relief = torch.ones(self.sets.size)
+        self._importance = torch.zeros(self.sets.size)
         self._zero = self._norms(self._flat()) == 0
 
     # ---- in each step
 
     def add_gradient(self) -> None:
-        """Adds the penalty's slope to the gradients of the gammas; nothing where the method is proximal."""
+        """Adds the penalty's slope to the gradients of the gammas, where the method is subgradient; with a schedule
+        that chooses by Taylor, counts what the gradients say."""
+        if self.schedule.kind == "taylor":
+            self._count_importance()
         if self.method != "subgradient":
             return
         with torch.no_grad():
@@ -157,8 +137,10 @@ class Sparsity:
         relief = np.ones(self.sets.size, np.float32)
         if kind == "global" and done > since:
             relief[:] = 1 - (1 - relaxed) * min(1.0, (done - since) / (1 - since))
-        if kind == "local" and done >= since:
+        if kind in CHOOSING and done >= since:
             relief[~self._lowest(share)] = relaxed
+        elif kind == "taylor":
+            relief[:] = relaxed
         self._relief = torch.from_numpy(relief).to(self._roots.device)
 
     # ---- what it found
@@ -190,15 +172,19 @@ class Sparsity:
 
     def state(self) -> Dict[str, np.ndarray]:
         """What a checkpoint must hold beside the module."""
-        return {"relief": self._relief.cpu().numpy()}
+        state = {"relief": self._relief.cpu().numpy()}
+        if self.schedule.kind == "taylor":
+            state["importance"] = self._importance.cpu().numpy()
+        return state
 
     def restore(self, state: Dict[str, np.ndarray]) -> None:
         """Goes on from a state; the module must have its arrays already. Raises UsageError for another net's."""
-        relief = np.asarray(state.get("relief", ()), np.float32)
-        if relief.shape != (self.sets.size,):
-            cause = "the checkpoint's sparsity has {} channel sets, the net {}".format(relief.size, self.sets.size)
-            raise UsageError(cause, hint="resume with the cfg that the checkpoint was written for")
-        self._relief = torch.from_numpy(relief.copy()).to(self._roots.device)
+        for name, values in self.state().items():
+            saved = np.asarray(state.get(name, ()), np.float32)
+            if saved.shape != values.shape:
+                cause = "the checkpoint's sparsity has {} channel sets, the net {}".format(saved.size, values.size)
+                raise UsageError(cause, hint="resume with the cfg that the checkpoint was written for")
+            setattr(self, "_" + name, torch.from_numpy(saved.copy()).to(self._roots.device))
         self._zero = self._norms(self._flat()) == 0
 
     def silence(self, net: Net) -> None:
@@ -249,9 +235,19 @@ class Sparsity:
         """Values per set as values per gamma; `others` for gammas that are left alone."""
         return torch.cat([values, values.new_full((1,), others)])[self._rows]
 
+    def _count_importance(self) -> None:
+        """Moves the importance of each set towards what this step's gradients say of it: the mean over its filters of
+        (gamma x gradient) squared, which to first order is the squared change of the loss without the filter."""
+        with torch.no_grad():
+            flat = self._flat()
+            slopes = [torch.zeros_like(gamma) if gamma.grad is None else gamma.grad for gamma in self._gammas()]
+            found = self._norms(flat * torch.cat(slopes)).square() / self._roots.square()
+            self._importance = MEMORY * self._importance.to(flat.device) + (1 - MEMORY) * found
+
     def _lowest(self, share: float) -> np.ndarray:
         """bool by penalised set: the lowest-scored ones that together hold `share` of their filters."""
-        order = np.argsort(self.scores(), kind="mergesort")
+        scores = self._importance.cpu().numpy() if self.schedule.kind == "taylor" else self.scores()
+        order = np.argsort(scores, kind="mergesort")
         held = np.cumsum(self.channels.filters[self.sets[order]])
         lowest = np.zeros(self.sets.size, bool)
         lowest[order[held <= share * held[-1]]] = True
@@ -288,21 +284,11 @@ def _members(rows: np.ndarray, count: int) -> np.ndarray:
 
 def require_sound(strength: float, method: str, schedule: Schedule) -> None:
     """Raises UsageError for values out of range."""
-    shares = (schedule.since, schedule.relaxed, schedule.channels)
     ranges = (
         (math.isfinite(strength) and strength >= 0, "no penalty has strength {}".format(strength), "use 0.1, or less"),
         (method in METHODS, "unknown sparsity method {!r}".format(method), "use one of " + ", ".join(METHODS)),
-        (
-            schedule.kind in SCHEDULES,
-            "unknown sparsity schedule {!r}".format(schedule.kind),
-            "use one of " + ", ".join(SCHEDULES),
-        ),
-        (
-            all(0 <= share <= 1 for share in shares) and (schedule.kind != "global" or schedule.since < 1),
-            "a sparsity schedule is made of shares, not {}, {} and {}".format(*shares),
-            "use numbers from 0 to 1",
-        ),
     )
     for fine, cause, cure in ranges:
         if not fine:
             raise UsageError(cause, hint=cure)
+    require_schedule(schedule)

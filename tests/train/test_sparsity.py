@@ -19,7 +19,8 @@ from darkprune.train.examples import Batch  # noqa: E402
 from darkprune.train.loop import Run  # noqa: E402
 from darkprune.train.losses import losses_of  # noqa: E402
 from darkprune.train.settings import Settings  # noqa: E402
-from darkprune.train.sparsity import Schedule, Sparsity, parse_schedule  # noqa: E402
+from darkprune.train.sparsity import Sparsity  # noqa: E402
+from darkprune.train.sparsity_schedule import Schedule, parse_schedule  # noqa: E402
 from darkprune.train.step import Stepper  # noqa: E402
 
 TRUNK = cfg(
@@ -224,7 +225,7 @@ def test_gammas_that_cannot_go_are_left_alone():
         ({"method": "l1"}, "error: unknown sparsity method 'l1'\nhint: use one of proximal, subgradient, hoyer"),
         (
             {"schedule": Schedule("none", 1, 1, 0)},
-            "error: unknown sparsity schedule 'none'\nhint: use one of constant, global, local",
+            "error: unknown sparsity schedule 'none'\nhint: use one of constant, global, local, taylor",
         ),
         (
             {"schedule": Schedule("local", 0.5, 2, 0.8)},
@@ -273,8 +274,26 @@ def test_a_local_schedule_relaxes_what_pruning_would_keep():
         assert [module.layers[0].scales[1].item() < 0.5, module.layers[2].scales[0].item() < 0.875] == lowered
 
 
-def test_training_goes_on_from_a_state():
-    schedule = Schedule("local", 0.0, 0.1, 0.4)
+def test_a_taylor_schedule_penalises_what_the_loss_would_miss_least():
+    _, module, sparsity = made(TIED, strength=0.5, schedule=Schedule("taylor", 0.5, 0.0, 0.7))
+    gammas = {"_0": [1, 0.5], "_1": [1, 0.5], "_2": [0.5, 0.75]}
+    slopes = ([0.1, 0.2], [0.1, 0.2], [0.5, -0.2])  # squares of gamma x slope: sets of two 0.01 and 0.01; 0.06, 0.02
+    for done, lowered in ((0.4, [False] * 4), (0.5, [True, True, False, False])):
+        set_gammas(module, **gammas)
+        for values, slope in zip(sparsity._gammas(), slopes):
+            values.grad = torch.tensor(slope)
+        sparsity.add_gradient()  # counts
+        sparsity.progress(done)  # 0.7 of six filters: the two sets of two
+        sparsity.shrink(0.1)
+        scales = [module.layers[index].scales.tolist() for index in (0, 2)]
+        assert [now < then for row, name in zip(scales, ("_0", "_2")) for now, then in zip(row, gammas[name])] == lowered
+    np.testing.assert_allclose(sparsity._importance, 0.0396 * np.array([0.01, 0.01, 0.0625, 0.0225]), rtol=1e-5)
+    assert set(sparsity.state()) == {"relief", "importance"}
+
+
+@pytest.mark.parametrize("kind", ["local", "taylor"])
+def test_training_goes_on_from_a_state(kind):
+    schedule = Schedule(kind, 0.0, 0.1, 0.4)
     _, module, sparsity = made(TIED, strength=0.5, schedule=schedule)
     set_gammas(module, _0=[1, 0], _1=[1, 0], _2=[0.9, 0.8])
     sparsity.progress(0.5)
@@ -333,7 +352,7 @@ def test_schedules_are_written_as_one_word():
             parse_schedule(wrong)
         assert str(caught.value) == (
             "error: {!r} is no schedule of the strength\n"
-            "hint: use constant, global:SINCE:RELAXED or local:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
+            "hint: use constant, global:SINCE:RELAXED, or local or taylor:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
         ).format(wrong)
 
 
