@@ -99,7 +99,8 @@ def _add_sparsity(parser: argparse.ArgumentParser) -> None:
         "--sparsity-schedule",
         metavar="KIND[:SINCE:RELAXED[:CHANNELS]]",
         help="constant; global:0.5:0.1 falls to a tenth in the second half; local:0.5:0.1:0.6 relaxes all but the 60 "
-        "percent of the filters that pruning would remove (default: constant)",
+        "percent of the filters that pruning would remove, taylor:0.1:0:0.6 all but the 60 percent that the loss would "
+        "miss least (default: constant)",
     )
     parser.add_argument(
         "--band",

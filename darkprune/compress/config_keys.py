@@ -104,7 +104,7 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "epochs": _EPOCHS,
         "strength": Key(_above, REQUIRED, "a number above 0 such as 0.1"),
         "method": _one_of("proximal", "subgradient", "hoyer"),
-        "schedule": Key(_schedule, "constant", "constant, global:SINCE:RELAXED, or local or taylor:SINCE:RELAXED:CHANNELS"),
+        "schedule": Key(_schedule, "constant", "constant, global:SINCE:RELAXED, (local or taylor):SINCE:RELAXED:SHARE"),
         "band": Key(_share, None, "the fall of the accuracy that ends the stage, such as 0.03"),
         "box_gradient": _BOX_GRADIENT,
     },

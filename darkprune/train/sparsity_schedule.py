@@ -30,7 +30,7 @@ def parse_schedule(text: str) -> Schedule:
         values = [-1.0]
     wanted = {"constant": 0, "global": 2, "local": 3, "taylor": 3}.get(kind)
     if wanted != len(values):
-        hint = "use constant, global:SINCE:RELAXED, or local or taylor:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
+        hint = "use constant, global:SINCE:RELAXED, (local or taylor):SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
         raise UsageError("{!r} is no schedule of the strength".format(text), hint=hint)
     return Schedule(kind, *(values + [1.0, 1.0, 0.0][len(values) :])) if values else CONSTANT
 

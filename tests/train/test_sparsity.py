@@ -286,7 +286,7 @@ def test_a_taylor_schedule_penalises_what_the_loss_would_miss_least():
         sparsity.progress(done)  # 0.7 of six filters: the two sets of two
         sparsity.shrink(0.1)
         scales = [module.layers[index].scales.tolist() for index in (0, 2)]
-        assert [now < then for row, name in zip(scales, ("_0", "_2")) for now, then in zip(row, gammas[name])] == lowered
+        assert [now < then for now, then in zip(sum(scales, []), gammas["_0"] + gammas["_2"])] == lowered
     np.testing.assert_allclose(sparsity._importance, 0.0396 * np.array([0.01, 0.01, 0.0625, 0.0225]), rtol=1e-5)
     assert set(sparsity.state()) == {"relief", "importance"}
 
@@ -352,7 +352,8 @@ def test_schedules_are_written_as_one_word():
             parse_schedule(wrong)
         assert str(caught.value) == (
             "error: {!r} is no schedule of the strength\n"
-            "hint: use constant, global:SINCE:RELAXED, or local or taylor:SINCE:RELAXED:CHANNELS, as in local:0.5:0.01:0.6"
+            "hint: use constant, global:SINCE:RELAXED, (local or taylor):SINCE:RELAXED:CHANNELS, "
+            "as in local:0.5:0.01:0.6"
         ).format(wrong)
 
 
