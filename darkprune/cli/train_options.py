@@ -65,9 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--teacher-weight", metavar="X", type=float, help="beside the labels (default: 1)")
     parser.add_argument("--temperature", metavar="T", type=float, help="of its classes (default: 2)")
-    parser.add_argument(
-        "--hints", metavar="N,...", help="layers of the teacher whose maps are learnt too, by number"
-    )
+    parser.add_argument("--hints", metavar="N,...", help="layers of the teacher whose maps are learnt too, by number")
     parser.add_argument("--plan", metavar="FILE", help="by which this net was pruned from the teacher, for --hints")
     parser.add_argument(
         "--box-gradient",
