@@ -12,7 +12,7 @@ BASELINE, SPARSE, TUNED = "150", "60", "60"  # epochs
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
 FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
-TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "80", "80 + 8 blocks", "90", "95")
+TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "70", "80", "80 + 8 blocks", "90", "95")
 SPARSIFY = {
     "hoyer": ["--sparsity", "15", "--learning-rate", "0.001", "--ema-alpha", "0.99"],
     # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
@@ -79,19 +79,21 @@ def steps_of(seed):
     plan = Plan(seed)
     base = plan.train("baseline", CFG, None, BASELINE)
     sparse = _sparse(plan, base, "sparse", "hoyer", 0.82)
-    _recovered(plan, base, sparse, "80", ["--channels", "0.8"])
-    _recovered(plan, base, sparse, "80 + 8 blocks", ["--channels", "0.8", "--blocks", "8"])
-    for mode in ("bias", "none"):
-        for share in ("60", "80"):
-            options = ["--channels", "0." + share[0], "--absorb", mode]
-            plan.prune("{}, absorb {}".format(share, mode), sparse, options, ["sparse"])
-    for method in ("proximal", "subgradient"):
-        _sparse(plan, base, "sparse, " + method, method)
     _recovered(plan, base, sparse, "60", ["--channels", "0.6"])
     _recovered(plan, base, sparse, "60 + 8 blocks", ["--channels", "0.6", "--blocks", "8"])
+    _recovered(plan, base, sparse, "70", ["--channels", "0.7"])
+    harder = _sparse(plan, base, "sparse, harder", "hoyer", 0.84, "25")
+    _recovered(plan, base, harder, "80", ["--channels", "0.8"])
+    _recovered(plan, base, harder, "80 + 8 blocks", ["--channels", "0.8", "--blocks", "8"])
+    for mode in ("bias", "none"):
+        for share, source in (("60", sparse), ("80", harder)):
+            options = ["--channels", "0." + share[0], "--absorb", mode]
+            plan.prune("{}, absorb {}".format(share, mode), source, options, [source.name])
+    for method in ("proximal", "subgradient"):
+        _sparse(plan, base, "sparse, " + method, method)
     for share in ("0.9", "0.95"):
         name = "{:g}".format(100 * float(share))
-        pruned = plan.prune(name, sparse, ["--channels", share], ["sparse"])
+        pruned = plan.prune(name, harder, ["--channels", share], [harder.name])
         _tuned(plan, base, pruned, name, ("fine-tuned", "distilled"))
     _int8(plan, "80 + 8 blocks distilled")
     _yolo_fastest(plan)
@@ -118,16 +120,16 @@ def _yolo_fastest(plan):
         plan.train("Yolo-Fastest 30 " + way, pruned.cfg, pruned.weights, epochs, options, needs)
 
 
-def _sparse(plan, base, name, method, share=None):
-    """share: of the filters that are to die; the others are let off."""
-    options = ["--sparsity-method", method] + SPARSIFY[method]
+def _sparse(plan, base, name, method, share=None, strength=None):
+    """share: of the filters that are to die; the others are let off. strength: another than usual."""
+    options = ["--sparsity-method", method] + SPARSIFY[method] + (["--sparsity", strength] if strength else [])
     if share is not None:
         options += ["--sparsity-schedule", "taylor:0.1:0:{:g}".format(share)]
     return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
 
 
 def _recovered(plan, base, sparse, name, options):
-    pruned = plan.prune(name, sparse, options, ["sparse"])
+    pruned = plan.prune(name, sparse, options, [sparse.name])
     plan.recalibrate(name + " recalibrated", pruned, [name])
     _tuned(plan, base, pruned, name, ("fine-tuned", "distilled", "reinit"))
 
