@@ -50,13 +50,13 @@ def share_of(
     def pruned(share: float) -> Net:
         return prune(net, channels=share, **tried).net
 
+    if section["max_drop"] is not None and config.most_lost is None:
+        least = baseline - section["max_drop"] / 100.0
+        return last(lambda share: accurate(pruned(share)) >= least) or 0.0
     for key in COSTS:
         if section[key] is not None:
             return _cheapest(config, key, target(section[key], _cost(first, key), number, rounds), pruned)
-    if section["max_drop"] is None:
-        return None
-    least = baseline - section["max_drop"] / 100.0
-    return last(lambda share: accurate(pruned(share)) >= least) or 0.0
+    return None
 
 
 def _cheapest(config: Config, key: str, goal: float, pruned: Callable[[float], Net]) -> float:
