@@ -65,7 +65,8 @@ def sparsify(net: Net, sparsity: float, scope: str = "global", skip: Iterable[in
     if scope not in SCOPES:
         raise UsageError("unknown scope {!r}".format(scope), hint="use one of " + ", ".join(SCOPES))
     require_finite(net)
-    new, rows = net.copy(), []
+    new = net.copy()
+    rows: List[Row] = []
     params = _connections(new, frozenset(skip))
     if not params:
         cure = "skip fewer layers, or give a net with convolutions or connected layers"

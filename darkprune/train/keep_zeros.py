@@ -5,7 +5,10 @@ are trained on. Which are gone is not kept anywhere but in the weights themselve
 moving average of the weights has the same zeros, since it begins with them and only ever takes in zeros there.
 """
 
+from typing import List, Tuple
+
 import torch
+from torch import Tensor
 
 from darkprune.backends.torch_module import NetModule
 from darkprune.errors import UsageError
@@ -18,7 +21,7 @@ class KeepZeros:
     """
 
     def __init__(self, module: NetModule) -> None:
-        self._held = []
+        self._held: List[Tuple[Tensor, Tensor]] = []
         for layer, arrays in zip(module.net.layers, module.layers):
             for spec in layer.op.connections(layer):
                 values = getattr(arrays, spec.name)
