@@ -6,10 +6,12 @@
     [train]                                                                 [output]
     epochs = 150                                                            folder = runs/net
 
-In place of channels, a budget: parameters, bflops or bytes (a number, or a share such as 20 %), or max_drop (points of
-AP50 that pruning may cost before fine-tuning). [prune] also takes blocks, absorb, scope, group, score, round, min_keep
-and recalibrate (training images for new statistics). [train], [sparsify] and [finetune] take any option of [net]; [run]
-takes seed, device, workers, bfloat16, every and save_every. Without [train], the weights of [model] are the start.
+In place of channels, a budget: parameters, bflops or bytes (a number, or a share such as 20 %). With max_drop beside
+it, the rounds (steps) end where a round, fine-tuned, has lost more points of AP50 or top-1 than that, compared with the
+first stage; the pair before that round is the result. Without [finetune], max_drop alone finds how much may go. [prune]
+also takes blocks, absorb, scope, group, score, round, min_keep and recalibrate (training images for new statistics).
+[train], [sparsify] and [finetune] take any option of [net]; [run] takes seed, device, workers, bfloat16, every and
+save_every. Without [train], the weights of [model] are the start.
 
 Each stage leaves a pair in a folder of its own in FOLDER, and a line in results.csv; report.md shows them. Killed at
 any moment, --resume goes on, and ends with the same pairs.
@@ -46,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     rows = loop.run(lambda line: write(line, sys.stderr))
     if arguments.json:
-        fields = json.loads(report.as_json(rows))
+        fields = json.loads(report.as_json(rows, loop.kept))
         print_json(dict(fields, warnings=notice_texts(loop.notices)))
     else:
         warn(loop.notices[shown:])
-        write(report.as_markdown(rows))
+        write(report.as_markdown(rows, loop.kept))
     return 0

@@ -66,7 +66,7 @@ def _train(arguments: argparse.Namespace, device: str, group: Any) -> int:
         group.require_same([training.done, training.about], "training")
     if not training.writes:
         training.train()
-        return 0
+        return 0  # interrupted too: torchrun ends the first process, which may be writing, where another one fails
     text = cfg_bytes(training.net)
     _require_free(training.prefix, text, inputs, arguments)
     if not _holds(training.prefix + ".cfg", text):
@@ -111,6 +111,7 @@ def _assembled(arguments: argparse.Namespace, device: str, group: Any) -> Any:
         group,
         arguments.band,
         {name: getattr(arguments, name) for name in REMEMBERED},
+        arguments.keep_zeros,
     )
     return training, said, notices + training.loader.notices, _inputs(arguments, data, train, valid)
 

@@ -61,6 +61,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reinit", action="store_true", help="start from random weights in spite of WEIGHTS")
     _add_sparsity(parser)
     parser.add_argument(
+        "--keep-zeros", action="store_true", help="what is 0 in WEIGHTS stays so, as darkprune sparsify left it"
+    )
+    parser.add_argument(
         "--teacher", metavar=("CFG", "WEIGHTS"), nargs=2, help="distil: learn from this pair's outputs too"
     )
     parser.add_argument("--teacher-weight", metavar="X", type=float, help="beside the labels (default: 1)")
@@ -112,6 +115,8 @@ def check(arguments: argparse.Namespace) -> None:
     """Raises UsageError for options that contradict each other, do nothing, or are out of range."""
     if arguments.weights is None and (arguments.partial or arguments.reinit):
         raise UsageError("--partial and --reinit need WEIGHTS", hint="leave them out to start from random weights")
+    if arguments.keep_zeros and (arguments.weights is None or arguments.reinit):
+        raise UsageError("--keep-zeros needs WEIGHTS that training starts from", hint="give both, or neither")
     if arguments.resume and arguments.overwrite:
         raise UsageError("--resume goes on, --overwrite starts anew", hint="give one of them")
     for what, names in NEEDED_BY.items():

@@ -32,8 +32,8 @@ def share_of(
     """The share of the removable filters that goes in that round; None where only blocks go.
 
     Over k rounds a share R is reached by k equal ones, 1 - (1 - R)^(1/k), and a budget by k equal ratios. `max_drop`
-    takes in each round the largest share whose accuracy, with new statistics and before it is trained again, is at
-    most that much below the baseline.
+    alone takes in each round the largest share whose accuracy, with new statistics, is at most that much below the
+    baseline; beside a share or budget it says nothing here, but when the rounds end (darkprune.compress.rounds).
 
     Args:
         number: the round, from 1. net: what is to be pruned. first: the first stage's net, of which shares are taken.
@@ -50,7 +50,7 @@ def share_of(
     def pruned(share: float) -> Net:
         return prune(net, channels=share, **tried).net
 
-    if section["max_drop"] is not None:
+    if section["max_drop"] is not None and config.most_lost is None:
         least = baseline - section["max_drop"] / 100.0
         return last(lambda share: accurate(pruned(share)) >= least) or 0.0
     for key in COSTS:

@@ -3,7 +3,7 @@
     [model]     cfg, data; weights, where training starts from a pair
     [train]     epochs, and any option of [net]; without this section the pair of [model] is taken as it is
     [sparsify]  epochs, strength, method, schedule, and any option of [net]
-    [prune]     channels, or one budget: parameters, bflops, bytes, max_drop; steps, blocks, absorb, scope, round...
+    [prune]     channels, parameters, bflops or bytes; max_drop; steps, blocks, absorb, scope, round...
     [finetune]  epochs, distill, and any option of [net]
     [output]    folder
     [run]       seed, device, workers, bfloat16, every, save_every
@@ -16,7 +16,7 @@ from collections import OrderedDict
 from difflib import get_close_matches
 from typing import Any, Dict, List, Optional, Tuple
 
-from darkprune.compress.config_keys import BUDGETS, KEYS, NET_KEYS, REQUIRED, TRAINING
+from darkprune.compress.config_keys import AMOUNTS, BUDGETS, KEYS, NET_KEYS, REQUIRED, TRAINING
 from darkprune.data.text import read_bytes, resolve
 from darkprune.errors import Place, UsageError, place
 
@@ -88,6 +88,16 @@ class Config:
         return self.sections[name]
 
     @property
+    def most_lost(self) -> Optional[float]:
+        """max_drop, where it ends the rounds of pruning; None where there is none, or where it is what says how far the
+        net is pruned."""
+        prune = self.get("prune")
+        if prune is None or all(prune[key] is None for key in AMOUNTS):
+            return None
+        found: Optional[float] = prune["max_drop"]
+        return found
+
+    @property
     def prefix(self) -> str:
         """What the files of every stage are called: the name of the cfg."""
         return os.path.splitext(os.path.basename(self["model"]["cfg"]))[0]
@@ -146,14 +156,20 @@ def _check(found: Dict[str, Section]) -> None:
     if "finetune" in found and "prune" not in found:
         raise UsageError("[finetune] follows pruning", found["finetune"].place(), "add [prune], or use [train]")
     if "prune" in found:
-        _check_budget(found["prune"])
+        _check_budget(found["prune"], "finetune" in found)
 
 
-def _check_budget(section: Section) -> None:
+def _check_budget(section: Section, trained: bool) -> None:
+    """trained: whether [finetune] follows."""
     given: List[str] = [key for key in BUDGETS if section[key] is not None]
-    if len(given) > 1:
-        cause = "{} and {} both say how far to prune".format(*given[:2])
-        raise UsageError(cause, section.place(given[1]), "leave one of them out")
+    amounts = [key for key in given if key in AMOUNTS]
+    if len(amounts) > 1:
+        cause = "{} and {} both say how far to prune".format(*amounts[:2])
+        raise UsageError(cause, section.place(amounts[1]), "leave one of them out")
+    if trained and given == ["max_drop"]:
+        cause = "max_drop is what may be lost behind [finetune], and nothing says how far a round prunes"
+        cure = "add how far to go at most and in how many rounds, such as channels = 0.9 and steps = 8"
+        raise UsageError(cause, section.place("max_drop"), cure)
     if not given and not section["blocks"]:
         raise UsageError("nothing says how far to prune", section.place(), "add one of " + ", ".join(BUDGETS))
     if not given and section["steps"] > 1:

@@ -8,7 +8,8 @@ from darkprune.train.random_weights import MOST as MOST_SEED
 from darkprune.train.settings import Settings
 
 TRAINING = ("train", "sparsify", "finetune")  # sections that may hold any option of [net]
-BUDGETS = ("channels", "parameters", "bflops", "bytes", "max_drop")  # of which [prune] has one
+AMOUNTS = ("channels", "parameters", "bflops", "bytes")  # how far to prune; [prune] has at most one
+BUDGETS = AMOUNTS + ("max_drop",)  # [prune] has one, or max_drop beside one
 
 Key = NamedTuple("Key", [("parse", Callable[[str], Any]), ("default", Any), ("says", str)])
 
@@ -113,7 +114,7 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "parameters": Key(_amount, None, _AMOUNT),
         "bflops": Key(_amount, None, _AMOUNT),
         "bytes": Key(_amount, None, _AMOUNT),
-        "max_drop": Key(_above, None, "points of AP50 such as 1.0"),
+        "max_drop": Key(_above, None, "points of AP50 or top-1 such as 1.0"),
         "steps": Key(_count(1), 1, "a number from 1 on"),
         "blocks": Key(_count(0), 0, "a number of shortcut blocks"),
         "absorb": _one_of("exact", "bias", "none"),

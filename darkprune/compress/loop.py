@@ -11,14 +11,16 @@ from darkprune.compress import report
 from darkprune.compress.config import Config
 from darkprune.compress.measure import Data, difficult_of, row
 from darkprune.compress.preflight import check_device, check_trainings
+from darkprune.compress.rounds import judge, main_accuracy_of
 from darkprune.compress.stage_work import Made, Start, Work, settings_of
 from darkprune.compress.stages import RECORD, Pair, Record, Stage, digest, stages_of, sweep
 from darkprune.darknet import journal
 from darkprune.data.data_file import DataFile
 from darkprune.data.data_set import DetectionSet
 from darkprune.data.problems import Problems
-from darkprune.errors import UsageError, place
+from darkprune.errors import Notice, UsageError, place
 from darkprune.graph.build import load
+from darkprune.train import checkpoint
 from darkprune.train.assemble import read_set
 
 
@@ -30,7 +32,8 @@ class Loop:
         resume: go on with what stands in the output folder, and make what is missing. Without it, that is an error.
         ignore_problems: go on without what is wrong with the data set.
 
-    Attributes: folder; stages; rows (the results by stage, as far as it has come); notices (for the user).
+    Attributes: folder; stages; rows (the results by stage, as far as it has come); kept (index of the row whose pair is
+    the result, where the run is done); notices (for the user).
 
     Raises UsageError where the config has changed since a stage was made, and what reading the data raises.
     """
@@ -39,6 +42,7 @@ class Loop:
         self.config, self.folder = config, config["output"]["folder"]
         self.stages = stages_of(config)
         self.rows: List[Dict[str, Any]] = []
+        self.kept = 0
         check_device(config)
         data, problems = DataFile.read(config["model"]["data"]), Problems()
         net = load(config["model"]["cfg"], config["model"]["weights"])
@@ -50,7 +54,8 @@ class Loop:
         self._require_free(resume)
 
     def run(self, say: Callable[[str], None] = lambda line: None) -> List[Dict[str, Any]]:
-        """Makes all stages that are not made yet, and the report; returns the results by stage.
+        """Makes all stages that are not made yet, and the report; returns the results by stage. Ends behind a round of
+        pruning that has lost more than max_drop, where the config says how far to go otherwise too.
 
         say: takes lines of text that tell how far it is.
         """
@@ -59,12 +64,23 @@ class Loop:
         pair: Optional[Pair] = None
         first: Optional[Pair] = None
         for stage in self.stages:
-            baseline = next(self.rows[0][key] for key in ("map", "top1") if key in self.rows[0]) if self.rows else 0.0
+            baseline = main_accuracy_of(self.rows[0]) if self.rows else 0.0
             pair = self._stage(stage, work, Start(pair, first, baseline))
             first = first or pair
-        report.write(self.folder, self.rows)
+            verdict = judge(self.stages, self.rows, self.config.most_lost)
+            self.kept = verdict.kept
+            if verdict.lost is not None:
+                self.notices.append(self._ended(stage, verdict.lost))
+                break
+        report.write(self.folder, self.rows, self.kept)
         self.notices += work.notices
         return self.rows
+
+    def _ended(self, stage: Stage, lost: float) -> Notice:
+        kept = self.rows[self.kept]["stage"]
+        cause = "{} has lost {:.2f} points, which is more than max_drop: {} is kept".format(stage.folder, lost, kept)
+        hint = "for more, prune less in a round, by more steps, or train longer in [finetune]"
+        return Notice(cause, self.config["prune"].place("max_drop"), hint)
 
     def _stage(self, stage: Stage, work: Work, given: Start) -> Pair:
         """The pair of a stage, and its row."""
@@ -72,7 +88,8 @@ class Loop:
         asked, where = settings_of(self.config, stage)
         asked.update(self._inputs(given), data=self._data_key)
         record = Record.read(folder)
-        if record is not None:
+        begun = os.path.lexists(os.path.join(folder, self.config.prefix + checkpoint.SUFFIX))
+        if record is not None and (record.done or begun):  # else there is nothing that another setting would spoil
             record.require_same(asked, folder, where)
         made_before = record is not None and record.done
         if record is None or not made_before:

@@ -29,9 +29,12 @@ _TITLES = {
 Row = Dict[str, Any]
 
 
-def write(folder: str, rows: Sequence[Row]) -> None:
-    """Writes all three into the folder, in place of earlier ones. Raises OutputError."""
-    files = ((TABLE, as_csv(rows)), (PAGE, as_markdown(rows)), (FIELDS, as_json(rows)))
+def write(folder: str, rows: Sequence[Row], kept: int = -1) -> None:
+    """Writes all three into the folder, in place of earlier ones. Raises OutputError.
+
+    kept: which row's pair is the result.
+    """
+    files = ((TABLE, as_csv(rows)), (PAGE, as_markdown(rows, kept)), (FIELDS, as_json(rows, kept)))
     for name, text in files:
         write_file(os.path.join(folder, name), text.encode("utf-8"), overwrite=True)
 
@@ -53,14 +56,16 @@ def as_csv(rows: Sequence[Row]) -> str:
     return stream.getvalue()
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """One object: `stages`, and `smaller` (how many times the last pair is smaller than the first, by cost)."""
+def as_json(rows: Sequence[Row], kept: int = -1) -> str:
+    """One object: `stages`, `kept` (the one whose pair is the result), and `smaller` (how many times that pair is
+    smaller than the first, by cost)."""
     known = [OrderedDict((name, row[name]) for name in COLUMNS if row.get(name) is not None) for row in rows]
-    smaller = {key: _times(rows, key) for key in ("parameters", "bytes", "bflops")} if rows else {}
-    return json.dumps(OrderedDict([("stages", known), ("smaller", smaller)]), indent=1) + "\n"
+    smaller = {key: _times(rows, key, kept) for key in ("parameters", "bytes", "bflops")} if rows else {}
+    result = rows[kept]["stage"] if rows else None
+    return json.dumps(OrderedDict([("stages", known), ("kept", result), ("smaller", smaller)]), indent=1) + "\n"
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_markdown(rows: Sequence[Row], kept: int = -1) -> str:
     """A table for people, aligned, and the commands."""
     found = [name for name in _ACCURACIES if any(row.get(name) is not None for row in rows)]
     names = ["stage"] + found + ["parameters", "bytes", "bflops", "zeros", "seconds"]
@@ -76,26 +81,29 @@ def as_markdown(rows: Sequence[Row]) -> str:
     lines.insert(
         1, "|" + "|".join("-" * (w + 2) if n == 0 else "-" * (w + 1) + ":" for n, w in enumerate(widths)) + "|"
     )
-    lines += [""] + _closing(rows, found) + ["", "```"]
+    lines += [""] + _closing(rows, found, kept) + ["", "```"]
     lines += [row["command"] for row in rows if row["command"]] + ["```"]
     return "\n".join(lines) + "\n"
 
 
-def _closing(rows: Sequence[Row], accuracies: List[str]) -> List[str]:
+def _closing(rows: Sequence[Row], accuracies: List[str], kept: int) -> List[str]:
     if not rows:
         return []
     times = ", ".join(
-        "{:.2f}x fewer {}".format(_times(rows, key), _TITLES.get(key, key)) for key in ("parameters", "bytes", "bflops")
+        "{:.2f}x fewer {}".format(_times(rows, key, kept), _TITLES.get(key, key))
+        for key in ("parameters", "bytes", "bflops")
     )
-    change = 100.0 * (rows[-1][accuracies[0]] - rows[0][accuracies[0]])
+    last = rows[kept]
+    change = 100.0 * (last[accuracies[0]] - rows[0][accuracies[0]])
     said = "From {} to {}: {}, {} {:+.2f} points.".format(
-        rows[0]["stage"], rows[-1]["stage"], times, _TITLES.get(accuracies[0], accuracies[0]), change
+        rows[0]["stage"], last["stage"], times, _TITLES.get(accuracies[0], accuracies[0]), change
     )
-    return [said, "", "The last pair: {} {}".format(rows[-1]["cfg"], rows[-1]["weights"])]
+    which = "last pair" if last is rows[-1] else "pair that is kept"
+    return [said, "", "The {}: {} {}".format(which, last["cfg"], last["weights"])]
 
 
-def _times(rows: Sequence[Row], key: str) -> float:
-    return round(rows[0][key] / float(rows[-1][key]), 4) if rows[-1][key] else 0.0
+def _times(rows: Sequence[Row], key: str, kept: int) -> float:
+    return round(rows[0][key] / float(rows[kept][key]), 4) if rows[kept][key] else 0.0
 
 
 def _plain(value: Any) -> str:

@@ -188,7 +188,8 @@ def settings_of(config: Config, stage: Stage) -> Tuple[Dict[str, str], Dict[str,
     if stage.kind == "recalibrate":
         keys_of["prune"] = ["recalibrate"]
     elif stage.section is not None:
-        keys_of[stage.section] = list(config[stage.section].said())
+        ends_rounds = ["max_drop"] if config.most_lost is not None else []  # makes more of them or fewer, no others
+        keys_of[stage.section] = [key for key in config[stage.section].said() if key not in ends_rounds]
         if stage.kind == "sparsify" and config["sparsify"]["band"] is not None:
             keys_of["run"].append("every")  # an evaluation may end the stage
     for name, keys in keys_of.items():

@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 
 def save(
-    net: Net, prefix: str, overwrite: bool = False, plan: Optional["Plan"] = None, inputs: Sequence[str] = ()
+    net: Net,
+    prefix: str,
+    overwrite: bool = False,
+    plan: Optional["Plan"] = None,
+    inputs: Sequence[str] = (),
+    cfg: Optional[bytes] = None,
 ) -> None:
     """Writes `prefix`.cfg and `prefix`.weights, and with a plan `prefix`.plan.json.
+
+    cfg: its bytes, where it is to stay as it was read, line ends and all.
 
     The files of the net, and further `inputs`, are never overwritten. A plan that lies there and is not renewed tells
     of another pair: it goes with that. Raises OutputError, and changes nothing, when a file cannot be written or
@@ -34,7 +41,9 @@ def save(
         writer.write_weights(weights_chunks(net))
         if plan is not None and extras:
             writer.write_extra(PLAN_SUFFIX, plan.to_bytes())
-        writer.write_cfg(cfg_bytes(net, [plan.comment()] if plan is not None else []))
+        if cfg is None:
+            cfg = cfg_bytes(net, [plan.comment()] if plan is not None else [])
+        writer.write_cfg(cfg)
         writer.commit()
 
 

@@ -87,6 +87,11 @@ def param(
     return ParamSpec(name, tuple(axes), tuple(int(n) for n in shape), groups, transposable)
 
 
+def weights_among(specs: Sequence[ParamSpec]) -> List[ParamSpec]:
+    """Those that are weights: no biases, nothing of batch norm."""
+    return [spec for spec in specs if spec.name.endswith("weights")]
+
+
 _Emission = NamedTuple("_Emission", [("offset", np.ndarray), ("live", np.ndarray)])
 
 
@@ -211,6 +216,10 @@ class Op:
 
     def parameters(self, layer: "Layer") -> List[ParamSpec]:
         """The parameter arrays in file order."""
+        return []
+
+    def connections(self, layer: "Layer") -> List[ParamSpec]:
+        """The arrays each of whose values weighs one connection: an exact 0 there is a connection that is gone."""
         return []
 
     def initial(self, layer: "Layer", spec: ParamSpec) -> Tuple[float, float]:

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 import numpy as np
 
 from darkprune.errors import Unsupported
-from darkprune.ops.base import WEIGHTS, Absorber, Emission, Fate, Hazard, Op, ParamSpec, Shape, image, opt, param
+from darkprune.ops.base import (
+    WEIGHTS,
+    Absorber,
+    Emission,
+    Fate,
+    Hazard,
+    Op,
+    ParamSpec,
+    Shape,
+    image,
+    opt,
+    param,
+    weights_among,
+)
 from darkprune.ops.common import activated, activation_hazards, activation_of, pin_coupled
 
 if TYPE_CHECKING:
@@ -42,6 +55,9 @@ class Connected(Op):
         if self.batch_norm(layer) and not layer["dontloadscales"]:
             specs += [param(name, ["out"], [out]) for name in ("scales", "mean", "variance")]
         return specs
+
+    def connections(self, layer: "Layer") -> List[ParamSpec]:
+        return weights_among(self.parameters(layer))
 
     def batch_norm(self, layer: "Layer") -> bool:
         return bool(layer["batch_normalize"])

@@ -21,6 +21,7 @@ from darkprune.ops.base import (
     opt,
     param,
     require_image,
+    weights_among,
     window,
 )
 from darkprune.ops.common import activated, activation_of, pad_of, pin_coupled, require_dilation, require_split
@@ -117,6 +118,11 @@ class Convolutional(Op):
         if layer["flipped"]:
             return specs + [param("weights", ["taps", "out"], [c // g * k * k, n])]
         return specs + [param("weights", ["out", "in", "kh", "kw"], [n, c // g, k, k], groups=g)]
+
+    def connections(self, layer: "Layer") -> List[ParamSpec]:
+        if layer["xnor"] or layer["binary"]:
+            return []  # only signs count, and 0 has that of a negative number
+        return weights_among(self.parameters(layer))
 
     def unreadable(self, layer: "Layer") -> Optional[Tuple[str, str]]:
         if layer["numload"]:

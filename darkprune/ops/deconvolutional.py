@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Iterator, List
 
 from darkprune.errors import GraphError
-from darkprune.ops.base import Hazard, Op, ParamSpec, Shape, image, opt, param, require_image
+from darkprune.ops.base import Hazard, Op, ParamSpec, Shape, image, opt, param, require_image, weights_among
 from darkprune.ops.common import activation_of, pad_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class Deconvolutional(Op):
         specs = [param(name, ["filter"], [filters]) for name in names]
         taps = ["channel", "filter", "kh", "kw"]
         return specs + [param("weights", taps, [layer.input_shape().c, filters, k, k])]
+
+    def connections(self, layer: "Layer") -> List[ParamSpec]:
+        return weights_among(self.parameters(layer))
 
     def macs(self, layer: "Layer") -> int:
         return layer.input_shape().outputs * layer["filters"] * layer["size"] ** 2

@@ -3,7 +3,19 @@
 from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
 
 from darkprune.errors import Unsupported
-from darkprune.ops.base import Hazard, Op, ParamSpec, Shape, describe, image, opt, param, require_image, window
+from darkprune.ops.base import (
+    Hazard,
+    Op,
+    ParamSpec,
+    Shape,
+    describe,
+    image,
+    opt,
+    param,
+    require_image,
+    weights_among,
+    window,
+)
 from darkprune.ops.common import activation_hazards, activation_of
 
 if TYPE_CHECKING:
@@ -41,6 +53,9 @@ class Local(Op):
             param("biases", ["filter", "h", "w"], [filters, h, w]),
             param("weights", taps, [h * w, filters, layer.input_shape().c, k, k]),
         ]
+
+    def connections(self, layer: "Layer") -> List[ParamSpec]:
+        return weights_among(self.parameters(layer))
 
     def macs(self, layer: "Layer") -> int:
         return layer.shape.outputs * layer.input_shape().c * layer["size"] ** 2

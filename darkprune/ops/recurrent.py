@@ -5,7 +5,7 @@ They are read, inspected and written; their channels are pinned and no backend r
 
 from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Tuple
 
-from darkprune.ops.base import Hazard, Op, ParamSpec, Shape, image, opt, param, require_image, window
+from darkprune.ops.base import Hazard, Op, ParamSpec, Shape, image, opt, param, require_image, weights_among, window
 from darkprune.ops.common import pad_of, require_dilation, require_split
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Recurrent(Op):
         if layer["dontload"]:
             return []
         return [spec for sub in self.sublayers(layer) for spec in self.arrays(layer, sub)]
+
+    def connections(self, layer: "Layer") -> List[ParamSpec]:
+        return weights_among(self.parameters(layer))
 
     def macs(self, layer: "Layer") -> int:
         return sum(sub.inputs * sub.outputs for sub in self.sublayers(layer))
@@ -116,6 +119,9 @@ class Convolutions(Recurrent):
             + norms(layer, sub)
             + [param(sub.name + "_weights", ["unit", "source", "kh", "kw"], shape)]
         )
+
+    def connections(self, layer: "Layer") -> List[ParamSpec]:
+        return [] if layer["xnor"] else Recurrent.connections(self, layer)
 
     def flops(self, layer: "Layer") -> float:
         flops = 2.0 * self.macs(layer)

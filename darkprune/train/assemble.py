@@ -13,6 +13,7 @@ from darkprune.evaluate.detector import check_classes, evaluate_detector
 from darkprune.graph.key import pair_key
 from darkprune.graph.net import Net
 from darkprune.train.augment import Augmentation
+from darkprune.train.keep_zeros import KeepZeros
 from darkprune.train.layer_options import ignored
 from darkprune.train.loader import Loader
 from darkprune.train.loop import Run
@@ -62,6 +63,7 @@ def make_run(
     group: Any = None,
     band: Optional[float] = None,
     about: Optional[Dict[str, Any]] = None,
+    keep_zeros: bool = False,
 ) -> Run:
     """A training that is ready to start, or to `restore`.
 
@@ -76,6 +78,7 @@ def make_run(
         group: the processes that train together (darkprune.train.distributed); None is this one alone.
         band: training ends where the accuracy has fallen by so much.
         about: what else tells this training from another one.
+        keep_zeros: weights that are 0 stay 0 (darkprune.train.keep_zeros).
 
     Raises Unsupported for a net that cannot be trained.
     """
@@ -97,6 +100,8 @@ def make_run(
     )
     if sparsity is not None:
         stepper.sparsity = sparsity(net, module)
+    if keep_zeros:
+        stepper.zeros = KeepZeros(module)
     chosen = Augmentation.of(net) if augmentation is None else augmentation
     rank, world = (0, 1) if group is None else (group.rank, group.world)
     parts = settings.subdivisions if group is None else group.parts(settings.subdivisions)
@@ -104,6 +109,7 @@ def make_run(
     loader.notices += ignored(net)
     told: Dict[str, Any] = {"box gradient": box_gradient, "augmentation": str(chosen), "images": _digest(train)}
     told["teacher"] = pair_key(teacher) if teacher is not None else None
+    told["keep zeros"] = True if keep_zeros else None
     told.update(_identity(net, settings, options), **(about or {}))
     return Run(
         stepper,

@@ -87,7 +87,8 @@ class Run:
     def train(self, report: Callable[[Progress], None] = lambda progress: None) -> Net:
         """All steps that are left; returns the net that was learnt, which PREFIX_final.weights holds.
 
-        Ctrl-C and SIGTERM end it behind the step that is under way, with a checkpoint.
+        Ctrl-C and SIGTERM end it behind the step that is under way, with a checkpoint. Of several processes one that is
+        asked to end is enough: all end behind the same step, since none can go on alone.
         """
         settings, shape = self.settings, self.net.input.shape
         if self.band is not None and self.evaluate is not None and self.first is None:
@@ -98,10 +99,11 @@ class Run:
                 report(self._step(parts, shape))
                 self.put()  # the last one: the loss of this step has shown that its weights are sound
                 ends = bool(self.stopped) or self.done == settings.max_batches
-                if ends or interrupt() or self.done % self.save_every == 0:
+                asked = not ends and self._any(interrupt())
+                if ends or asked or self.done % self.save_every == 0:
                     self.keep()
-                if ends or interrupt():
-                    self.interrupted = not ends
+                if ends or asked:
+                    self.interrupted = asked
                     break
             self.put()
             self.asked = interrupt()
@@ -168,6 +170,11 @@ class Run:
         """The number that the first of all processes has."""
         group = self.stepper.group
         return value if group is None else float(group.exchange(value)[0])
+
+    def _any(self, asked: bool) -> bool:
+        """Whether any of all processes was asked to end."""
+        group = self.stepper.group
+        return asked if group is None else any(group.exchange(asked))
 
     def learnt(self) -> Net:
         """The net as it is now, or its moving average, in the size it was given in."""

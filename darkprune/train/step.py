@@ -29,6 +29,8 @@ class Stepper:
         teacher: a NetModule of the same input size, to learn from.
         distillation: its darkprune.train.distill.Distillation, whose loss is added.
         group: the processes that train together (darkprune.train.distributed), where there are several.
+
+    Attributes: sparsity (darkprune.train.sparsity), zeros (darkprune.train.keep_zeros): what else acts on the weights.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Stepper:
         self.module = module.to(self.device).train()
         self.losses, self.settings, self.bfloat16 = losses, settings, bfloat16
         self.teacher, self.distillation, self.sparsity, self.group = teacher, distillation, sparsity, group
+        self.zeros: Any = None
         if teacher is not None:
             _channels_last(teacher.to(self.device).eval().requires_grad_(False))
         _channels_last(self.module)
@@ -100,6 +103,8 @@ class Stepper:
         clip(self.module, self.options)
         if self.sparsity is not None:
             self.sparsity.shrink(rate)
+        if self.zeros is not None:
+            self.zeros.hold()
         return found
 
     def _loss(self, part: Any) -> Tuple[Tensor, Dict[str, float]]:

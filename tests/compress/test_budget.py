@@ -98,7 +98,7 @@ def test_a_budget_out_of_reach(config, net):
 
 
 def test_max_drop_takes_the_most_that_stays_accurate(config, net):
-    asked, whole = config("max_drop = 2.0"), net.count_parameters()
+    asked, whole = config("max_drop = 2.0", ""), net.count_parameters()
 
     def accurate(pruned):  # falls by 10 points while half of the parameters go
         return 0.9 - 0.2 * (1 - pruned.count_parameters() / float(whole))
@@ -109,6 +109,13 @@ def test_max_drop_takes_the_most_that_stays_accurate(config, net):
     assert accurate(prune(net, channels=found, **options).net) >= 0.88
     assert accurate(prune(net, channels=found + 1.0 / GRID, **options).net) < 0.88
     assert share(asked, 1, net, accurate=lambda pruned: 0.5) == 0.0
+
+
+def test_max_drop_beside_a_share_leaves_it_alone(config, net):
+    both = config("max_drop = 2.0\nchannels = 0.7\nsteps = 2"), config("channels = 0.7\nsteps = 2")
+    assert share(both[0], 1, net) == share(both[1], 1, net) and options_of(both[0], 1)["force"]
+    budgets = config("max_drop = 2.0\nbytes = 50 %"), config("bytes = 50 %")
+    assert share(budgets[0], 1, net) == share(budgets[1], 1, net) > 0
 
 
 def test_trials_that_would_destroy_the_net_are_no_reason_to_refuse(config, net):

@@ -219,6 +219,26 @@ def test_a_changed_setting_is_noticed(program, whole, tmp_path):
     )
 
 
+def test_a_setting_of_a_stage_that_failed_before_it_made_anything_can_be_corrected(program, whole, tmp_path):
+    wrong = {"strength = 0.5": "strength = 0.5\nlearning_rate = 1e9", "save_every = 2": "save_every = 100"}
+
+    def edit(text):
+        for right, other in wrong.items():
+            text = text.replace(right, other)
+        return text
+
+    folder = program.config(tmp_path, edit)
+    shutil.copytree(str(whole[0] / "run"), str(folder / "run"))
+    for name in STAGES[1:]:
+        shutil.rmtree(str(folder / "run" / name))
+    status, output = program.compress(folder, "--resume")
+    assert status == 2 and "error: the loss is" in output, output
+    assert not (folder / "run" / STAGES[1] / "tiny_last.npz").exists()
+    status, output = program.compress(program.config(folder), "--resume")
+    assert status == 0, output
+    assert state(folder) == state(whole[0])
+
+
 def test_a_changed_file_is_noticed(program, whole, tmp_path):
     folder = program.config(tmp_path)
     shutil.copytree(str(whole[0] / "run"), str(folder / "run"))

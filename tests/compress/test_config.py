@@ -142,6 +142,12 @@ CASES = [
         + "hint: leave one of them out",
     ),
     (
+        MODEL + TRAIN + "[prune]\nmax_drop = 2\nsteps = 2\n[finetune]\nepochs = 1\n" + OUTPUT,
+        "run.ini:7: error: max_drop is what may be lost behind [finetune], and nothing says how far a round prunes\n"
+        + line(7, "max_drop = 2")
+        + "hint: add how far to go at most and in how many rounds, such as channels = 0.9 and steps = 8",
+    ),
+    (
         MODEL + TRAIN + "[prune]\nsteps = 2\n" + OUTPUT,
         "run.ini:6: error: nothing says how far to prune\n"
         + line(6, "[prune]")
@@ -190,6 +196,20 @@ def test_values_out_of_range(folder, section, key, value):
         read(folder, MODEL + OUTPUT + "[{}]\n{} = {}\n".format(section, key, value))
     assert raised.value.message == "{} = {} makes no sense".format(key, value)
     assert raised.value.where.line == 7 and raised.value.hint.startswith("write ")
+
+
+@pytest.mark.parametrize(
+    "lines, most",
+    [
+        ("channels = 0.9\nmax_drop = 2.5\nsteps = 4", 2.5),
+        ("max_drop = 2.5\nbytes = 10 %", 2.5),
+        ("channels = 0.9", None),
+        ("max_drop = 2.5", None),
+        ("blocks = 1\nmax_drop = 2.5", None),
+    ],
+)
+def test_max_drop_ends_rounds_beside_a_share_or_budget(folder, lines, most):
+    assert read(folder, MODEL + TRAIN + "[prune]\n" + lines + "\n" + OUTPUT).most_lost == most
 
 
 def test_a_missing_file(folder):

@@ -2,11 +2,13 @@
 
 One JSON job per line of stdin (cfg, weights, out, subdivisions, world, port, fail), one JSON answer per line of
 stdout: `codes` (exit statuses by process) and `said` (what each printed). OUT0.npz gets the losses and arrays of
-process 0. With `fail`, process 1 meets an error of that kind. A job with `argv` runs that command of darkprune.
+process 0. With `fail`, process 1 meets an error of that kind. A job with `argv` runs that command of darkprune; with
+`interrupt` as [rank, step], that process gets a SIGINT while that step is under way.
 """
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections import namedtuple
@@ -20,6 +22,7 @@ from darkprune.cli.main import main
 from darkprune.errors import DarkpruneError, TrainingError
 from darkprune.graph.build import load
 from darkprune.train import distributed
+from darkprune.train import loop as train_loop
 from darkprune.train.settings import Settings
 from darkprune.train.step import Stepper
 
@@ -66,6 +69,18 @@ def train(cfg, weights, out, subdivisions, group, fail):
     )
 
 
+def interrupt_in(number):
+    """Lets this process get a SIGINT in that step, counted from 1."""
+    step = train_loop.Run._step
+
+    def interrupted(run, parts, shape):
+        if run.done + 1 == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(run, parts, shape)
+
+    train_loop.Run._step = interrupted
+
+
 def child(job, rank, output):
     status = 70
     try:
@@ -73,6 +88,8 @@ def child(job, rank, output):
             os.dup2(output, stream)
         env = {"WORLD_SIZE": job["world"], "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": job["port"]}
         os.environ.update({key: str(value) for key, value in env.items()})
+        if job.get("interrupt", [None])[0] == rank:
+            interrupt_in(job["interrupt"][1])
         if "argv" in job:
             status = main(job["argv"])
             return

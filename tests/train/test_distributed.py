@@ -14,6 +14,9 @@ import pytest
 import need
 import small_nets
 import tiny_compress
+from darkprune.graph.build import load
+from darkprune.graph.save import save
+from darkprune.prune.weight_sparsity import sparsify
 
 if not sys.platform.startswith("linux"):
     pytest.skip("processes are forked as Linux does it", allow_module_level=True)
@@ -139,6 +142,31 @@ def test_the_command_in_two_processes(processes, tmp_path):
     assert len({round(loss, 3) for _, loss, _ in one}) == len(one)  # something is learnt
     names = sorted(os.listdir(str(tmp_path / "1")))
     assert "tiny_final.weights" in names and sorted(os.listdir(str(tmp_path / "2"))) == names
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_process_ends_all_with_a_checkpoint(processes, tmp_path, rank):
+    """With weights whose zeros are kept: they are the same in all processes, and in one that is resumed."""
+    need.matplotlib()
+    tiny_compress.write(tmp_path)
+    pair = small_nets.write(tmp_path, tiny_compress.NET, "dense", dead=0.0)
+    save(sparsify(load(*pair), 0.5).net, str(tmp_path / "tiny"), overwrite=True)
+    start = load(str(tmp_path / "tiny.cfg"), str(tmp_path / "tiny.weights"))
+    argv = ["--max-batches", "8", "--every", "0", "--keep-zeros", str(tmp_path / "tiny.weights")]
+    whole, broken = (command(tmp_path, tmp_path / name, *argv) for name in ("whole", "broken"))
+    codes, said = processes.run(2, 2, argv=whole)
+    assert codes == [0, 0], said
+    codes, said = processes.run(2, 2, argv=broken, interrupt=[rank, 3])
+    assert codes == [130, 0] and "interrupted after step 3; --resume goes on from there\n" in said[0], said
+    assert said[1] == "" and not (tmp_path / "broken" / "tiny_final.weights").exists()
+    codes, said = processes.run(2, 2, argv=broken + ["--resume"])
+    assert codes == [0, 0], said
+    files = [tmp_path / name / "tiny_final.weights" for name in ("whole", "broken")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    learnt = load(str(tmp_path / "tiny.cfg"), str(files[0]))
+    for old, new in zip(start.layers, learnt.layers):
+        if old.has("weights"):
+            np.testing.assert_array_equal(old.array("weights") == 0, new.array("weights") == 0)
 
 
 def test_the_command_tells_of_an_error_once(processes, tmp_path):
