@@ -3,7 +3,8 @@
 import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, get_type_hints
 
-from darkprune.prune.score import CRITERIA, GROUPINGS
+from darkprune.prune.criteria import CRITERIA
+from darkprune.prune.score import GROUPINGS
 from darkprune.train.random_weights import MOST as MOST_SEED
 from darkprune.train.settings import Settings
 

@@ -19,14 +19,15 @@ Options = NamedTuple(
         ("channels", float),  # share of the removable filters that goes
         ("scope", str),  # global: one threshold; layer: the share is taken from each tied width
         ("group", str),
-        ("score", str),
+        ("criterion", str),  # NAME[=W][,NAME[=W]...]: see darkprune.prune.combine
         ("min_keep", float),  # of each layer: a fraction if below 1, else a count
         ("round", int),  # kept channels per tied width and per block are multiples of this
         ("absorb", str),  # exact, bias, none
+        ("combine", Optional[str]),  # how several criteria make one score
     ],
 )
 NEAR = 0.004  # of the share that was asked for, which is near enough
-DEFAULTS = Options(0.0, "global", "max", "gamma", 0.01, 1, "exact")
+DEFAULTS = Options(0.0, "global", "max", "gamma", 0.01, 1, "exact", None)
 
 Selection = NamedTuple(
     "Selection",
@@ -65,10 +66,23 @@ def check_options(options: Options) -> None:
             raise UsageError(cause, hint=cure)
 
 
-def select(net: Net, channels: Channels, options: Options, added: Optional[np.ndarray] = None) -> Selection:
-    """Chooses the channel sets to remove; `added` ones (bool by set) do not count as filters. Raises UsageError."""
+def select(
+    net: Net,
+    channels: Channels,
+    options: Options,
+    added: Optional[np.ndarray] = None,
+    scores: Optional[np.ndarray] = None,
+) -> Selection:
+    """Chooses the channel sets to remove.
+
+    Args:
+        added: bool by set: they do not count as filters. scores: by set; None: those of the one criterion of weights.
+
+    Raises UsageError.
+    """
     check_options(options)
-    scores = set_scores(net, channels, options.score, options.group)
+    if scores is None:
+        scores = set_scores(net, channels, options.criterion, options.group)
     eligible = (channels.filters > 0) & (channels.pinned < 0) & ~np.isnan(scores)
     counts = channels.filters.copy()
     if added is not None:
