@@ -7,9 +7,10 @@
     epochs = 150                                                            folder = runs/net
 
 In place of channels, a budget: parameters, bflops or bytes (a number, or a share such as 20 %), or max_drop (points of
-AP50 that pruning may cost before fine-tuning). [prune] also takes blocks, absorb, scope, group, score, round, min_keep
-and recalibrate (training images for new statistics). [train], [sparsify] and [finetune] take any option of [net]; [run]
-takes seed, device, workers, bfloat16, every and save_every. Without [train], the weights of [model] are the start.
+AP50 that pruning may cost before fine-tuning). [prune] also takes blocks, absorb, scope, group, criterion, round,
+min_keep and recalibrate (training images for new statistics). [train], [sparsify] and [finetune] take any option of
+[net]; [run] takes seed, device, workers, bfloat16, every and save_every. Without [train], the weights of [model] are
+the start.
 
 Each stage leaves a pair in a folder of its own in FOLDER, and a line in results.csv; report.md shows them. Killed at
 any moment, --resume goes on, and ends with the same pairs.

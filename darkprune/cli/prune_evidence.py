@@ -15,10 +15,9 @@ from darkprune.errors import UsageError
 from darkprune.graph.net import Net
 from darkprune.prune.combine import parse
 from darkprune.prune.criteria.base import GRADIENTS, WEIGHTS
-from darkprune.prune.measurer import Measurer, drawn
+from darkprune.prune.measurer import COUNT, Measurer, drawn, part
 from darkprune.prune.score import criterion_of
 
-COUNT = 256  # images
 FLAGS = ("images", "data", "count", "runner")  # what of the arguments says how criteria are measured
 
 
@@ -79,7 +78,4 @@ def _labelled(data: DataFile, net: Net, count: int, seed: int) -> Any:
     problems = Problems()
     found = read_set(data, "train", net, problems)
     warn(list(data.notices) + problems.settle(False))
-    numbers = drawn(len(found.images), count, seed)
-    labels = "truths" if hasattr(found, "truths") else "classes"
-    fields = {key: [getattr(found, key)[number] for number in numbers] for key in ("images", labels)}
-    return found._replace(**fields)
+    return part(found, count, seed)

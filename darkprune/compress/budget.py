@@ -7,6 +7,7 @@ from darkprune.compress.config_keys import Amount
 from darkprune.errors import UsageError
 from darkprune.evaluate.cost import cost
 from darkprune.graph.net import Net
+from darkprune.prune.evidence import Evidence
 from darkprune.prune.pipeline import Pruned, prune
 
 GRID = 200  # shares are multiples of 1 / GRID
@@ -20,14 +21,21 @@ def options_of(config: Config, number: int) -> Dict[str, Any]:
     """What `prune` is given in that round, but for the share. Blocks go in the first round. What is trained again, or
     measured by max_drop, may be pruned as far as is asked for."""
     section = config["prune"]
-    options = {key: section[key] for key in ("scope", "group", "score", "min_keep", "round", "absorb")}
+    options = {key: section[key] for key in ("scope", "group", "min_keep", "round", "absorb")}
+    options["criterion"], options["seed"] = section["score"], config["run"]["seed"]
     options["blocks"] = section["blocks"] if number == 1 else 0
     options["force"] = config.get("finetune") is not None or section["max_drop"] is not None
     return options
 
 
 def share_of(
-    config: Config, number: int, net: Net, first: Net, accurate: Callable[[Net], float], baseline: float
+    config: Config,
+    number: int,
+    net: Net,
+    first: Net,
+    accurate: Callable[[Net], float],
+    baseline: float,
+    evidence: Optional[Evidence] = None,
 ) -> Optional[float]:
     """The share of the removable filters that goes in that round; None where only blocks go.
 
@@ -38,6 +46,7 @@ def share_of(
     Args:
         number: the round, from 1. net: what is to be pruned. first: the first stage's net, of which shares are taken.
         accurate: the accuracy of a pruned net, in 0..1. baseline: the first stage's.
+        evidence: what criteria that need images found on the net.
 
     Raises UsageError where pruning cannot reach the budget.
     """
@@ -45,9 +54,9 @@ def share_of(
     if section["channels"] is not None:
         return float("{:.6f}".format(1.0 - (1.0 - section["channels"]) ** (1.0 / rounds)))
     options = options_of(config, number)
-    tried = dict(options, force=True, force_blocks=options["force"])  # a share that does too much only leads to others
+    tried = dict(options, force=True, force_blocks=options["force"], evidence=evidence)
 
-    def pruned(share: float) -> Net:
+    def pruned(share: float) -> Net:  # by force: a share that does too much only leads to others
         return prune(net, channels=share, **tried).net
 
     if section["max_drop"] is not None:

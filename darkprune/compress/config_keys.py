@@ -3,12 +3,15 @@
 import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, get_type_hints
 
+from darkprune.errors import UsageError
+from darkprune.prune.combine import parse as parse_criteria
 from darkprune.prune.criteria import CRITERIA
 from darkprune.prune.score import GROUPINGS
 from darkprune.train.random_weights import MOST as MOST_SEED
 from darkprune.train.settings import Settings
 
 TRAINING = ("train", "sparsify", "finetune")  # sections that may hold any option of [net]
+ALIASES = {"prune": {"criterion": "score"}}  # section -> another spelling -> the key
 BUDGETS = ("channels", "parameters", "bflops", "bytes", "max_drop")  # of which [prune] has one
 
 Key = NamedTuple("Key", [("parse", Callable[[str], Any]), ("default", Any), ("says", str)])
@@ -89,6 +92,14 @@ def _steps(text: str) -> Tuple[int, ...]:
     return tuple(_count(0)(word) for word in text.split(","))
 
 
+def _criteria(text: str) -> str:
+    try:
+        parse_criteria(text)
+    except UsageError as error:
+        raise ValueError(text) from error
+    return text
+
+
 _EPOCHS = Key(_above, REQUIRED, "a number of epochs such as 50")
 _BOX_GRADIENT = _one_of("darknet", "loss")
 _YES_NO = "yes or no"
@@ -120,7 +131,7 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "absorb": _one_of("exact", "bias", "none"),
         "scope": _one_of("global", "layer"),
         "group": _one_of("max", *GROUPINGS),
-        "score": _one_of("gamma", *sorted(CRITERIA)),
+        "score": Key(_criteria, "gamma", "some of {}, with commas between".format(", ".join(CRITERIA))),
         "round": Key(_count(1), 1, "a number from 1 on"),
         "min_keep": Key(_real, 0.01, "a share below 1, or a number of filters"),
         "recalibrate": Key(_count(0), 256, "a number of training images; 0 leaves the statistics"),

@@ -125,9 +125,9 @@ def _show(net: Net, observers: Sequence[Observer], maps: Dict[int, np.ndarray], 
 def _require_finite(net: Net, values: Dict[str, Values]) -> None:
     for name, found in values.items():
         for index, mine in found.items():
-            if not np.isfinite(mine).all():
+            if np.isinf(mine).any():
                 layer = net.layers[index]
-                cause = "the criterion {} is not finite in layer {}".format(name, layer)
+                cause = "the criterion {} overflows in layer {}".format(name, layer)
                 raise GraphError(cause, layer.place(), "use another criterion")
 
 

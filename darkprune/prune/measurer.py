@@ -13,6 +13,7 @@ from darkprune.prune.block_scores import by_damage
 from darkprune.prune.evidence import Evidence, measure
 from darkprune.quant.calibrate import prepared, preprocessing_of
 
+COUNT = 256  # images that criteria are measured on where nobody asks for more
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -65,6 +66,13 @@ class Measurer(object):
         from darkprune.train.map_gradients import map_gradients
 
         return map_gradients(net, self.data_set, layers)
+
+
+def part(data_set: Any, count: Optional[int], seed: int) -> Any:
+    """A DetectionSet or ClassificationSet of no more than `count` of its images, drawn by the seed."""
+    numbers = drawn(len(data_set.images), count, seed)
+    labels = "truths" if hasattr(data_set, "truths") else "classes"
+    return data_set._replace(**{key: [getattr(data_set, key)[n] for n in numbers] for key in ("images", labels)})
 
 
 def drawn(total: int, count: Optional[int], seed: int) -> List[int]:

@@ -12,6 +12,7 @@ from darkprune.graph.net import Net
 from darkprune.prune.apply_plan import apply_channels, carriers_of, numbering
 from darkprune.prune.block_scores import by_criterion
 from darkprune.prune.blocks import Block
+from darkprune.prune.combine import parse
 from darkprune.prune.damage import FATAL, gamma_histogram, predict, worst_layers
 from darkprune.prune.evidence import Evidence
 from darkprune.prune.explain import BlockRow, LayerRow, block_rows, layer_rows
@@ -196,10 +197,11 @@ def _record(options: Options, blocks: int, block_rank: str, scoring: Scoring) ->
         del record["combine"]
     if scoring.steps > 1:
         record["steps"] = scoring.steps
-    if scoring.seed:
+    images = 0 if scoring.evidence is None else scoring.evidence.images
+    if images:
+        record["images"] = images
+    if scoring.seed and (images or "random" in parse(options.criterion, options.combine).names):
         record["seed"] = scoring.seed
-    if scoring.evidence is not None and scoring.evidence.images:
-        record["images"] = scoring.evidence.images
     return {key: record[key] for key in sorted(record)}
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_map_criteria import MIXED, batches_of, images, slopes_of
 
 import small_nets
+from criteria_nets import MIXED, batches_of, images, slopes_of
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.errors import UsageError
 from darkprune.graph.channels import Channels
@@ -74,11 +74,12 @@ def test_every_criterion_makes_a_plan_that_is_proved(name, steps, mixed):
 
 @pytest.mark.parametrize("options", [{}, {"blocks": 1}, {"scope": "layer", "group": "mean", "round": 2}])
 @pytest.mark.parametrize("name", ["l1,apoz", "geometric_median", "reconstruction"])
-def test_exactly_with_blocks_and_rounding(name, options, mixed):
-    measure_it = measuring(mixed, list(parse(name).names))
-    pruned = prune(mixed, channels=0.4, criterion=name, steps=2, measure=measure_it, force=True, **options)
+def test_exactly_with_blocks_and_rounding(name, options, mixed, blocks):
+    net = blocks if "blocks" in options else mixed
+    measure_it = measuring(net, list(parse(name).names))
+    pruned = prune(net, channels=0.4, criterion=name, steps=2, measure=measure_it, force=True, **options)
     assert pruned.plan.removed_channels
-    require_proof(mixed, pruned)
+    require_proof(net, pruned)
 
 
 def test_the_lowest_filters_go(chain):

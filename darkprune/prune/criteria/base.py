@@ -11,7 +11,7 @@ from darkprune.graph.net import Net
 WEIGHTS, MAPS, GRADIENTS = "weights", "maps", "gradients"  # what scoring needs: maps come from images
 NONE, MEAN = "none", "mean"  # between layers values compare as they are, or divided by the mean of their layer
 
-Values = Dict[int, np.ndarray]  # layer index -> float64 per filter, at least 0; the lowest goes first
+Values = Dict[int, np.ndarray]  # layer index -> float64 per filter, at least 0, the lowest goes first; nan: no score
 Unit = Callable[[Layer], float]
 
 Criterion = NamedTuple(

@@ -57,7 +57,7 @@ class _Reconstruction(Observer):
             products, sets = _joined(self._readers, widths, width)
             if sets.size:
                 scores[sets] = greedy(products)
-        return {index: scores[sets] for index, sets in self._makers}
+        return {index: scores[sets] for index, sets in self._makers if not np.isnan(scores[sets]).all()}
 
 
 def _reader(layer: Layer, channels: Channels) -> Optional[_Reader]:
