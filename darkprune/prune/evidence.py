@@ -102,9 +102,9 @@ def watch(
 def _watch_gradients(net: Net, observers: Sequence[Observer], gradients: Gradients) -> int:
     layers = sorted(set(index for observer in observers for index in observer.layers))
     images = 0
-    for maps, slopes in gradients(net, layers):
+    for maps, slopes in gradients(net, layers) if layers else ():
         _show(net, observers, maps, slopes)
-        images += len(next(iter(maps.values()))) if maps else 0
+        images += len(next(iter(maps.values())))
     return images
 
 

@@ -81,12 +81,12 @@ def prune(
     if channels is None and not blocks:
         raise UsageError("nothing to prune was asked for", hint="give --channels 0.5, --blocks 4, or both")
     key = KeyJob(net)
-    if evidence is None and measure is not None:
-        evidence = measure(net)
-    scoring = Scoring(steps, seed, evidence, measure)
-    plan = Plan(key, net.dialect.name, _record(options, blocks, block_rank, scoring))
     try:
         with np.errstate(over="ignore", invalid="ignore"):
+            if evidence is None and measure is not None:
+                evidence = measure(net)
+            scoring = Scoring(steps, seed, evidence, measure)
+            plan = Plan(key, net.dialect.name, _record(options, blocks, block_rank, scoring))
             forced = force, force if force_blocks is None else force_blocks
             return _pruned(net, channels, blocks, block_rank, forced, options, scoring, plan)
     except (ArithmeticError, ValueError, DarkpruneError):

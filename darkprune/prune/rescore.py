@@ -63,9 +63,9 @@ def select_in_steps(
     scores = score_sets(shorter, channels, options, values, added, scoring.seed)
     for step in range(1, scoring.steps):
         share = options.channels * step / scoring.steps
-        found = select(shorter, channels, options._replace(channels=share), added, scores)
+        found = select(shorter, channels, options._replace(channels=share), added, scores=scores)
         scores = _scores_behind(shorter, channels, options, scoring, added, found)
-    return select(shorter, channels, options, added, scores)
+    return select(shorter, channels, options, added, scores=scores)
 
 
 def score_sets(

@@ -21,7 +21,8 @@ from darkprune.prune.remove_blocks import remove_blocks
 from darkprune.prune.rescore import score_sets
 from darkprune.prune.score import criterion_of, set_scores, values_of
 from darkprune.prune.select import DEFAULTS
-from darkprune.verify import compare_surgery, test_batch
+from darkprune.verify import compare_surgery
+from darkprune.verify import test_batch as picture
 from small_nets import HEAD, cfg, conv, shortcut
 
 CHAIN = cfg(conv(10), conv(12, 1), conv(14, 1), HEAD)
@@ -50,7 +51,7 @@ def measuring(net, names):
 
 
 def require_proof(net, pruned):
-    checks = compare_surgery(net, pruned.net, pruned.plan, test_batch(net))
+    checks = compare_surgery(net, pruned.net, pruned.plan, picture(net))
     assert all(check.ok for check in checks), [check for check in checks if not check.ok]
     again = apply_plan(net, pruned.plan)
     assert [layer.shape for layer in again.layers] == [layer.shape for layer in pruned.net.layers]
