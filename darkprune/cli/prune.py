@@ -183,8 +183,10 @@ def _explained(net: Net, pruned: Pruned) -> str:
 
 def _block_score(pruned: Pruned) -> str:
     """What the blocks are ranked by."""
-    ranking = pruned.plan.options.get("block_rank")
-    return {"criterion": str(pruned.plan.options.get("score")), "damage": "damage"}.get(ranking, "mean |gamma|")
+    options = pruned.plan.options
+    if options["block_rank"] == "criterion":
+        return str(options["score"])
+    return "damage" if options["block_rank"] == "damage" else "mean |gamma|"
 
 
 def _preflight(preflight: Dict[str, Any]) -> str:
