@@ -7,8 +7,9 @@ borders included.
 
 import argparse
 import json
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+from darkprune.cli import prune_budget as budgets
 from darkprune.cli.common import add_common, comparison, grouped, notice_texts, print_json, table, warn, write
 from darkprune.cli.prune_evidence import FLAGS, add_evidence, measurer, require_seed
 from darkprune.darknet.pair import write_file
@@ -86,6 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="write only OUT.plan.json")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--force", action="store_true", help="prune even where the model is predicted to be destroyed")
+    budgets.add_arguments(parser)
     add_common(parser)
 
 
@@ -93,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Carries out the command; returns the exit status."""
     if arguments.plan and arguments.explain:
         raise UsageError("a plan holds its reasons itself", hint='leave out --explain, and see "kept" in the plan')
+    budget = budgets.asked(arguments)
     net = load(arguments.cfg, arguments.weights, arguments.dialect)
     names = [flag[2:].replace("-", "_") for flag, _, _ in CHOICES]
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -102,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         pruned = _planned(net, arguments.plan, dict(given, **measuring))
         inputs.append(arguments.plan)
     else:
-        pruned = _pruned(net, arguments, given, inputs)
+        pruned = _pruned(net, arguments, given, inputs, budget)
     if arguments.dry_run:
         write_file(arguments.output + PLAN_SUFFIX, pruned.plan.to_bytes(), inputs, arguments.overwrite)
     else:
@@ -119,8 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _pruned(net: Net, arguments: argparse.Namespace, given: Dict[str, Any], inputs: List[str]) -> Pruned:
-    """Prunes by what was given; the files that are read for that are added to `inputs`."""
+def _pruned(
+    net: Net, arguments: argparse.Namespace, given: Dict[str, Any], inputs: List[str], budget: Optional[Tuple[str, Any]]
+) -> Pruned:
+    """Prunes by what was given, or to a budget; the files that are read for that are added to `inputs`."""
     ranking, criterion = given.get("block_rank"), given.get("criterion", DEFAULTS.criterion)
     seed = require_seed(given.get("seed", 0))
     measure, files = measurer(arguments, net, criterion, ranking, seed)
@@ -128,7 +133,11 @@ def _pruned(net: Net, arguments: argparse.Namespace, given: Dict[str, Any], inpu
     evidence = None
     if measure is not None and ranking == "damage":
         evidence = measure.with_blocks(net, given.get("absorb", DEFAULTS.absorb), arguments.force)
-    return prune(net, force=arguments.force, evidence=evidence, measure=measure, **given)
+    if budget is None:
+        return prune(net, force=arguments.force, evidence=evidence, measure=measure, **given)
+    if evidence is None and measure is not None:
+        evidence = measure(net)  # once for all trials
+    return budgets.pruned_to(net, arguments, dict(given, evidence=evidence, measure=measure), budget, inputs)
 
 
 def _planned(net: Net, path: str, given: Dict[str, Any]) -> Pruned:
@@ -162,6 +171,7 @@ def _as_text(net: Net, pruned: Pruned, arguments: argparse.Namespace) -> str:
     if pruned.plan.removed_blocks:
         ends = ", ".join(str(block["shortcut"]) for block in pruned.plan.removed_blocks)
         lines.append("{} shortcut blocks went, those that ended at {}\n".format(len(pruned.plan.removed_blocks), ends))
+    lines.append("" if arguments.plan else budgets.lines(pruned.plan))
     suffixes = (PLAN_SUFFIX,) if arguments.dry_run else (".cfg", ".weights", PLAN_SUFFIX)
     lines.append("wrote " + " ".join(arguments.output + suffix for suffix in suffixes) + "\n")
     return "".join(lines)

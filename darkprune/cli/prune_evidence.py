@@ -24,7 +24,11 @@ FLAGS = ("images", "data", "count", "runner")  # what of the arguments says how 
 def add_evidence(parser: argparse.ArgumentParser) -> None:
     """--images, --data, --count and --runner."""
     parser.add_argument("--images", metavar="DIR|LIST", help="images that criteria of maps are measured on")
-    parser.add_argument("--data", metavar="FILE.data", help="a data set: the same of its train list, with labels")
+    parser.add_argument(
+        "--data",
+        metavar="FILE.data",
+        help="a data set: the same of its train list, with labels; accuracy for --max-drop and --search on its valid list",
+    )
     parser.add_argument("--count", metavar="N", type=int, help="so many of the images (default: {})".format(COUNT))
     parser.add_argument(
         "--runner", choices=RUNNERS, help="what runs the net on them (default: torch, or numpy where that is missing)"

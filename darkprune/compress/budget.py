@@ -1,20 +1,13 @@
-"""How many channels go: the share that meets a budget, found by bisection."""
+"""How many channels go in each round: the share of the budget that is the round's, and what meets it."""
 
 from typing import Any, Callable, Dict, Optional
 
 from darkprune.compress.config import Config
-from darkprune.compress.config_keys import Amount
 from darkprune.errors import UsageError
-from darkprune.evaluate.cost import cost
 from darkprune.graph.net import Net
+from darkprune.prune.budget import COSTS, CURE, Amount, cost_of, largest_within, out_of_reach, smallest_share
 from darkprune.prune.evidence import Evidence
-from darkprune.prune.pipeline import Pruned, prune
-
-GRID = 200  # shares are multiples of 1 / GRID
-MOST = 0.99  # no larger share is tried
-COSTS = {"parameters": "parameters", "bflops": "bflops", "bytes": "weights_bytes"}  # key -> field of Cost
-
-Prune = Callable[[float], Pruned]
+from darkprune.prune.pipeline import prune
 
 
 def options_of(config: Config, number: int) -> Dict[str, Any]:
@@ -60,45 +53,23 @@ def share_of(
         return prune(net, channels=share, **tried).net
 
     if section["max_drop"] is not None:
-        least = baseline - section["max_drop"] / 100.0
-        return last(lambda share: accurate(pruned(share)) >= least) or 0.0
+        return largest_within(section["max_drop"] / 100.0, baseline, lambda share: accurate(pruned(share)))
     for key in COSTS:
         if section[key] is not None:
-            return _cheapest(config, key, target(section[key], _cost(first, key), number, rounds), pruned)
+            return _cheapest(config, key, target(section[key], cost_of(first, key), number, rounds), pruned)
     return None
 
 
 def _cheapest(config: Config, key: str, goal: float, pruned: Callable[[float], Net]) -> float:
     """The smallest share that meets a budget."""
-    above = last(lambda share: _cost(pruned(share), key) > goal)
-    share = 0.0 if above is None else above + 1.0 / GRID
-    if share > MOST:
+    share = smallest_share(key, goal, pruned)
+    if share is None:
         said = config["prune"].lines[key][1].partition("=")[2].strip()
-        cause = "pruning comes down to {:g} {}, not to {}".format(_cost(pruned(MOST), key), key, said)
-        raise UsageError(cause, config["prune"].place(key), "ask for less, remove blocks too, or lower min_keep")
+        raise UsageError(out_of_reach(key, pruned, said), config["prune"].place(key), CURE.format("min_keep"))
     return share
-
-
-def _cost(net: Net, key: str) -> float:
-    return float(getattr(cost(net), COSTS[key]))
 
 
 def target(amount: Amount, whole: float, number: int, rounds: int) -> float:
     """The budget of a round: the last one's is the whole budget."""
     ratio = amount.number if amount.share else amount.number / whole
     return float(whole * min(1.0, ratio) ** (number / float(rounds)))
-
-
-def last(holds: Callable[[float], bool]) -> Optional[float]:
-    """The largest share on the grid, from 0 to MOST, up to which `holds`, by bisection; None where it never does.
-
-    Where it does not hold up to one share and not from there on, one of the shares at which it changes is found.
-    """
-    low, high = -1, int(MOST * GRID) + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if holds(middle / float(GRID)):
-            low = middle
-        else:
-            high = middle
-    return None if low < 0 else low / float(GRID)

@@ -4,6 +4,7 @@ import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, get_type_hints
 
 from darkprune.errors import UsageError
+from darkprune.prune.budget import parse_amount
 from darkprune.prune.combine import parse as parse_criteria
 from darkprune.prune.criteria import CRITERIA
 from darkprune.prune.score import GROUPINGS
@@ -15,9 +16,6 @@ ALIASES = {"prune": {"criterion": "score"}}  # section -> another spelling -> th
 BUDGETS = ("channels", "parameters", "bflops", "bytes", "max_drop")  # of which [prune] has one
 
 Key = NamedTuple("Key", [("parse", Callable[[str], Any]), ("default", Any), ("says", str)])
-
-# A number as it stands, or a share of what the first stage's net has: `parameters = 20 %`.
-Amount = NamedTuple("Amount", [("number", float), ("share", bool)])
 
 REQUIRED = object()
 
@@ -50,14 +48,6 @@ def _share(text: str) -> float:
     if value >= 1:
         raise ValueError(text)
     return value
-
-
-def _amount(text: str) -> Amount:
-    share = text.endswith("%")
-    value = _above(text.rstrip("% ")) / (100.0 if share else 1.0)
-    if share and value >= 1:
-        raise ValueError(text)
-    return Amount(value, share)
 
 
 def _flag(text: str) -> bool:
@@ -122,9 +112,9 @@ KEYS: Dict[str, Dict[str, Key]] = {
     },
     "prune": {
         "channels": Key(_share, None, "a share of the removable filters such as 0.6"),
-        "parameters": Key(_amount, None, _AMOUNT),
-        "bflops": Key(_amount, None, _AMOUNT),
-        "bytes": Key(_amount, None, _AMOUNT),
+        "parameters": Key(parse_amount, None, _AMOUNT),
+        "bflops": Key(parse_amount, None, _AMOUNT),
+        "bytes": Key(parse_amount, None, _AMOUNT),
         "max_drop": Key(_above, None, "points of AP50 such as 1.0"),
         "steps": Key(_count(1), 1, "a number from 1 on"),
         "blocks": Key(_count(0), 0, "a number of shortcut blocks"),

@@ -1,6 +1,6 @@
 """From a net and options to a plan, and from a net and a plan to the pruned net."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -36,6 +36,31 @@ Pruned = NamedTuple(
 )
 
 
+Only = Mapping[int, Sequence[int]]
+
+_Limits = NamedTuple("_Limits", [("only", Optional[Only]), ("factors", Optional[Mapping[int, float]])])
+
+
+class Limits(_Limits):
+    """Which channels may go, and how much of each tied width; see `prune`."""
+
+    __slots__ = ()
+
+    def by_set(self, net: Net, shorter: Net, sets: Channels) -> Tuple[Optional[np.ndarray], Optional[np.ndarray]]:
+        """bool by set: sets all of whose channels are among `only`; float by set: the factors. None for no limit."""
+        number = numbering(net, shorter)
+        only = None if self.only is None else np.ones(sets.size, bool)
+        factors = None if self.factors is None else np.ones(sets.size)
+        for layer, mine in sets.producers():
+            if only is not None and self.only is not None:
+                named = np.zeros(mine.size, bool)
+                named[list(self.only.get(number[layer.index], ()))] = True
+                only[mine[~named]] = False
+            if factors is not None and self.factors is not None:
+                factors[mine] = self.factors.get(number[layer.index], 1.0)
+        return only, factors
+
+
 def prune(
     net: Net,
     channels: Optional[float] = None,
@@ -55,6 +80,8 @@ def prune(
     evidence: Optional[Evidence] = None,
     measure: Optional[Measure] = None,
     score: Optional[str] = None,
+    only: Optional[Only] = None,
+    factors: Optional[Mapping[int, float]] = None,
 ) -> Pruned:
     """Prunes shortcut blocks, then channels.
 
@@ -68,6 +95,8 @@ def prune(
         evidence: what criteria found on this net (darkprune.prune.evidence), for those that weights do not suffice.
         measure: finds it, for a net that has been pruned in part; and for this one where there is no evidence.
         score: an older name of `criterion`.
+        only: layer -> its output channels that alone may go, by the net's layer numbers; the share is of these.
+        factors: layer -> by how much more (or less) than others its tied width loses; needs the scope layer.
 
     Returns the pruned net (lazy: its arrays are computed when read), the plan, and what to tell the user.
     Raises UsageError, GraphError.
@@ -88,7 +117,8 @@ def prune(
             scoring = Scoring(steps, seed, evidence, measure)
             plan = Plan(key, net.dialect.name, _record(options, blocks, block_rank, scoring))
             forced = force, force if force_blocks is None else force_blocks
-            return _pruned(net, channels, blocks, block_rank, forced, options, scoring, plan)
+            limits = Limits(only, factors)
+            return _pruned(net, channels, blocks, block_rank, forced, options, scoring, plan, limits)
     except (ArithmeticError, ValueError, DarkpruneError):
         key.result()  # raises where a value of the weights is not finite: then that is what went wrong
         raise
@@ -103,6 +133,7 @@ def _pruned(
     options: Options,
     scoring: Scoring,
     plan: Plan,
+    limits: "Limits",
 ) -> Pruned:
     """forced: whether fatal damage is, and blocks that are not plain sums."""
     notices: List[Notice] = []
@@ -120,7 +151,8 @@ def _pruned(
     result = shorter
     if channels is not None:
         sets = Channels(shorter)
-        found = select_in_steps(net, shorter, sets, options, scoring, _added(net, shorter, sets))
+        limit = limits.by_set(net, shorter, sets)
+        found = select_in_steps(net, shorter, sets, options, scoring, _added(net, shorter, sets), limit)
         _refuse_nothing(sets, found, options)
         predicted, reached = predict(shorter, sets, found.removed), found.reached
         kept = 1.0 - predicted.total
@@ -132,7 +164,8 @@ def _pruned(
         _record_channels(net, shorter, sets, found.removed, constants, plan)
         layers = layer_rows(sets, found, numbering(net, shorter), unscored(options.criterion))
         _record_kept(sets, found, plan, options)
-        _notice_channels(options, found, sets, notices)
+        if limits.only is None:
+            _notice_channels(options, found, sets, notices)
     preflight["damage"] = round_(1.0 - left * kept)
     _notice_damage(preflight, 1.0 - kept, forced[0], notices)
     plan.predicted = dict(totals(result), damage=preflight["damage"])

@@ -5,7 +5,7 @@ without them is made; what the criteria find on that net is led back to the orig
 already come first (-inf). The last step's choice is the plan.
 """
 
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from darkprune.prune.score import criterion_of, lacking, set_scores, values_of
 from darkprune.prune.select import Options, Selection, select
 
 Measure = Callable[[Net], Evidence]
+Limits = Tuple[Optional[np.ndarray], Optional[np.ndarray]]
 
 Scoring = NamedTuple(
     "Scoring",
@@ -52,20 +53,27 @@ def check_scoring(net: Net, options: Options, scoring: Scoring) -> None:
 
 
 def select_in_steps(
-    net: Net, shorter: Net, channels: Channels, options: Options, scoring: Scoring, added: np.ndarray
+    net: Net,
+    shorter: Net,
+    channels: Channels,
+    options: Options,
+    scoring: Scoring,
+    added: np.ndarray,
+    limits: Limits = (None, None),
 ) -> Selection:
     """Chooses the channel sets to remove.
 
     Args:
         net: the original. shorter: without the blocks that go; `channels` are its. added: bool by set, see `select`.
+        limits: `only` and `factors` of `select`.
     """
     values = moved(scoring.evidence, shorter) if scoring.evidence is not None else {}
     scores = score_sets(shorter, channels, options, values, added, scoring.seed)
     for step in range(1, scoring.steps):
         share = options.channels * step / scoring.steps
-        found = select(shorter, channels, options._replace(channels=share), added, scores=scores)
+        found = select(shorter, channels, options._replace(channels=share), added, scores, *limits)
         scores = _scores_behind(shorter, channels, options, scoring, added, found)
-    return select(shorter, channels, options, added, scores=scores)
+    return select(shorter, channels, options, added, scores, *limits)
 
 
 def score_sets(

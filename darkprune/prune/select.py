@@ -72,11 +72,15 @@ def select(
     options: Options,
     added: Optional[np.ndarray] = None,
     scores: Optional[np.ndarray] = None,
+    only: Optional[np.ndarray] = None,
+    factors: Optional[np.ndarray] = None,
 ) -> Selection:
     """Chooses the channel sets to remove.
 
     Args:
         added: bool by set: they do not count as filters. scores: by set; None: those of the one criterion of weights.
+        only: bool by set: these alone may go, and the share is of them.
+        factors: by set: of the share of each tied width, where the scope is layer.
 
     Raises UsageError.
     """
@@ -87,19 +91,20 @@ def select(
     counts = channels.filters.copy()
     if added is not None:
         counts[added] = 0
-    order = np.flatnonzero(eligible)
+    candidates = eligible if only is None else eligible & only
+    order = np.flatnonzero(candidates)
     order = order[np.argsort(scores[order], kind="mergesort")]
-    free = eligible.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
+    free = candidates.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
     if options.absorb == "exact":
-        free[list(_unabsorbable(net, channels, eligible))] = False
+        free[list(_unabsorbable(net, channels, candidates))] = False
         if channels.balances or options.round > 1:
-            free &= _moving(channels, _repair(net, channels, eligible.copy(), scores, options))
+            free &= _moving(channels, _repair(net, channels, candidates.copy(), scores, options))
     goal = asked = options.channels
     low, high = 0.0, 1.0  # what was asked for too little and too much
     best: Optional[Selection] = None
     nearest = math.inf  # share minus goal of the best
     for _ in range(8):
-        wanted = _lowest(channels, counts, order, asked, options.scope)
+        wanted = _lowest(channels, counts, order, asked, options.scope, factors)
         removed, carriers, result, kept = _repair(net, channels, wanted, scores, options)
         gone = removed & eligible
         gone[list(carriers.values())] = False
@@ -150,7 +155,14 @@ def _uncarried(channels: Channels, readers: List[Reader], unserved: List[Key], r
     return reasons
 
 
-def _lowest(channels: Channels, counts: np.ndarray, order: np.ndarray, share: float, scope: str) -> np.ndarray:
+def _lowest(
+    channels: Channels,
+    counts: np.ndarray,
+    order: np.ndarray,
+    share: float,
+    scope: str,
+    factors: Optional[np.ndarray],
+) -> np.ndarray:
     """bool by set: the lowest-scored sets that together hold the share of the filters of `order`."""
     removed = np.zeros(channels.size, bool)
     groups = [order]
@@ -160,7 +172,8 @@ def _lowest(channels: Channels, counts: np.ndarray, order: np.ndarray, share: fl
     for group in groups:
         held = np.cumsum(counts[group])
         if held.size:
-            removed[group[held <= share * held[-1] + 1e-9]] = True
+            part = share if factors is None else share * float(factors[group[0]])
+            removed[group[held <= part * held[-1] + 1e-9]] = True
     return removed
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from darkprune.compress.config import Config
-from darkprune.compress.config_keys import Amount
 from darkprune.compress.stages import stages_of
 from darkprune.errors import UsageError
+from darkprune.prune.budget import Amount
 
 MODEL = "[model]\ncfg = net.cfg\ndata = set.data\n"
 OUTPUT = "[output]\nfolder = out\n"
