@@ -27,7 +27,7 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="FILE.data",
-        help="a data set: the same of its train list, with labels; accuracy for --max-drop and --search on its valid list",
+        help="a data set: the same of its train list, with labels; its valid list measures accuracy for a budget",
     )
     parser.add_argument("--count", metavar="N", type=int, help="so many of the images (default: {})".format(COUNT))
     parser.add_argument(

@@ -4,7 +4,8 @@ Candidates and a reference take turns, so that a machine that becomes slower slo
 times counts. A candidate's time is the median of its ratios, times the median of all times of the original.
 
 1. The share: false position on the square root of the time, which falls about linearly with the share, since
-   operations fall with its square; a candidate close to the goal is measured twice before it is taken.
+   operations fall with its square; a candidate close to the goal is measured again before it is taken, and once more
+   where the two differ.
 2. The rounding: at that share, kept widths of multiples of 4, 8 and 16. One that is faster, as runtimes compute
    channels in groups, is taken, and the share is searched for again with it.
 3. What is given back: tied widths whose removed channels save least operations get them all back, as many widths as
@@ -117,6 +118,11 @@ class Turns:
         """How often the candidate of that share was timed."""
         return len(self._ratios.get(share, ()))
 
+    def settled(self, share: float) -> bool:
+        """Whether the candidate was timed twice with about the same result, or three times."""
+        ratios = self._ratios[share]
+        return len(ratios) > 2 or len(ratios) == 2 and max(ratios) <= min(ratios) * (1 + TOLERANCE)
+
     def seconds(self, share: float) -> float:
         """Of a pass of the candidate of that share."""
         return float(np.median(self._ratios[share]) * np.median(self.base))
@@ -127,7 +133,7 @@ class Turns:
 
 
 def search(turns: Turns, pruned: Callable[[float], Net], goal: float) -> float:
-    """The share whose time is nearest to `goal` seconds; 0 where the original needs no more.
+    """The share whose time is nearest to `goal` seconds, at most TOLERANCE above; 0 where the original needs no more.
 
     Raises UsageError where even the smallest net takes more than TOLERANCE above it.
     """
@@ -146,12 +152,13 @@ def search(turns: Turns, pruned: Callable[[float], Net], goal: float) -> float:
         near = min(miss, key=lambda share: miss[share])
         if turns.seconds(0.0) <= goal:
             return 0.0
-        if miss[near] <= CLOSE and turns.count(near) >= 2:
+        if miss[near] <= CLOSE and turns.settled(near):
             return near
         # close, but perhaps by chance: once more; else where the goal is expected
         guess = near if miss[near] <= CLOSE else _guess(turns, goal, number)
         turns.take(guess, pruned(guess))
-    return min(turns.shares(), key=lambda share: abs(turns.seconds(share) / goal - 1))
+    fine = [share for share in turns.shares() if turns.seconds(share) <= goal * (1 + TOLERANCE)]
+    return min(fine, key=lambda share: abs(turns.seconds(share) / goal - 1))
 
 
 def _guess(turns: Turns, goal: float, number: int) -> float:
@@ -211,9 +218,9 @@ def savings(original: Net, found: Pruned) -> List[Dict[int, List[int]]]:
     A layer's operations are those of the pruned net, scaled by the width that it makes or reads.
     """
     plan, sets = found.plan, Channels(original)
-    gone = {layer: set(places) for layer, places in plan.removed_channels.items()}
-    for layer, places in plan.constants.items():
-        gone.setdefault(layer, set()).update(places)
+    gone = {index: set(places) for index, places in plan.removed_channels.items()}
+    for index, places in plan.constants.items():
+        gone.setdefault(index, set()).update(places)
     number, widths = numbering(original, found.net), sets.widths()
     after = {number[layer.index]: layer for layer in found.net.layers}
     saved: Dict[int, float] = {}

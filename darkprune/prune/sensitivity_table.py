@@ -108,7 +108,7 @@ def read(path: str) -> Table:
     for number, cells in enumerate(lines[1:], 2):
         try:
             rows.append(_row(cells))
-        except (ValueError, TypeError):
+        except ValueError:
             text = ",".join(cells)[:80]
             raise UsageError("this row is malformed", place(path, number, text), "remove the line") from None
     return Table(rows)
@@ -124,22 +124,24 @@ def _line(row: Row) -> str:
 
 
 def _row(cells: List[str]) -> Row:
-    row = Row(*cells)  # type: Any
-    numbers = [float(row.share), float(row.predicted)] + ([float(row.value)] if row.value else [])
+    if len(cells) != len(Row._fields):
+        raise ValueError(cells)
+    pair, criterion, metric, setting, kind, layers, share, removed, parameters, predicted, value = cells
+    numbers = [float(text) for text in (share, predicted, value or "0")]
     if not all(map(math.isfinite, numbers)):
         raise ValueError(cells)
     return Row(
-        row.pair,
-        row.criterion,
-        row.metric,
-        row.setting,
-        row.kind,
-        tuple(int(word) for word in row.layers.split()),
+        pair,
+        criterion,
+        metric,
+        setting,
+        kind,
+        tuple(int(word) for word in layers.split()),
         numbers[0],
-        int(row.removed),
-        int(row.parameters),
+        int(removed),
+        int(parameters),
         numbers[1],
-        numbers[2] if row.value else None,
+        numbers[2] if value else None,
     )
 
 
