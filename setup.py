@@ -32,6 +32,9 @@ TORCH = ['torch>=2.1; python_version>="3.9"']
 # draws the chart of a training
 CHART = ['matplotlib>=3.5; python_version>="3.9"']
 
+# searches several knobs of pruning at once
+SEARCH = ['optuna>=3.0; python_version>="3.8"']
+
 # builds engines for RTX GPUs on a machine without a GPU
 RTX = [
     package + '>=1.7; python_version>="3.8" and sys_platform=="linux" and platform_machine=="x86_64"'
@@ -51,6 +54,7 @@ EXTRAS = {
     "torch": TORCH,
     "onnx": ONNX,
     "train": TORCH + OPENCV + CHART,
+    "search": SEARCH,
     "rtx": RTX,
     "tensorrt": TENSORRT,
     "dev": [
@@ -63,7 +67,7 @@ EXTRAS = {
         'mypy>=1.8; python_version>="3.9"',
     ],
     # what installs on a machine without CUDA
-    "all": OPENCV + EVAL + TORCH + CHART + ONNX + RTX,
+    "all": OPENCV + EVAL + TORCH + CHART + ONNX + SEARCH + RTX,
 }
 
 setup(

@@ -84,6 +84,14 @@ def matplotlib():
     return _absent(reason)
 
 
+def optuna():
+    """The module optuna, which searches several knobs at once."""
+    try:
+        return importlib.import_module("optuna")
+    except ImportError as error:
+        return _absent("optuna does not import: {}".format(error))
+
+
 def tensorboard():
     """The module tensorboard, through which torch writes records of trainings."""
     try:

@@ -38,9 +38,9 @@ class NumpyRunner(Runner):
 
     def seconds(self, batch: np.ndarray, layers: Iterable[int], clock: Clock) -> List[float]:
         """Seconds of forward passes of `batch` to `layers`, with the arrays in memory."""
-        held = NumpyRunner(_held(self.net))
+        running = NumpyRunner(held(self.net))
         wanted = list(layers)
-        return clock.time(lambda: held.infer(batch, wanted))
+        return clock.time(lambda: running.infer(batch, wanted))
 
     def infer(self, batch: np.ndarray, layers: Optional[Iterable[int]] = None) -> Dict[int, np.ndarray]:
         """Outputs by layer index, float32 [N,C,H,W]; all of them, or those of `layers`.
@@ -60,7 +60,7 @@ class NumpyRunner(Runner):
         return named(self.net, NumpyBuilder(self.net.dialect.name), np.ascontiguousarray(batch, np.float32), names)
 
 
-def _held(net: Net) -> Net:
+def held(net: Net) -> Net:
     """The net with all arrays read once."""
     twin = net.copy()
     for layer in twin.layers:

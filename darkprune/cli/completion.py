@@ -61,7 +61,8 @@ def script(parsers: Dict[str, argparse.ArgumentParser], families: Mapping[str, M
     options: List[Tuple[str, Iterable]] = []
     choices: List[Tuple[str, Iterable]] = [("{0} {0}".format(name), verbs) for name, verbs in families.items()]
     for name, parser in parsers.items():
-        actions = sorted({max(a.option_strings, key=len): a for a in long_options(parser).values()}.items())
+        found = {option: a for a in long_options(parser).values() for option in a.option_strings}
+        actions = sorted((option, action) for option, action in found.items() if option.startswith("--"))
         options.append((name, [option for option, _ in actions]))
         for option, action in actions:
             if action.choices is not None:

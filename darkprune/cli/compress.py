@@ -9,7 +9,7 @@
 In place of channels, a budget: parameters, bflops or bytes (a number, or a share such as 20 %). With max_drop beside
 it, the rounds (steps) end where a round, fine-tuned, has lost more points of AP50 or top-1 than that, compared with the
 first stage; the pair before that round is the result. Without [finetune], max_drop alone finds how much may go. [prune]
-also takes blocks, absorb, scope, group, score, round, min_keep and recalibrate (training images for new statistics).
+also takes blocks, absorb, scope, group, criterion, round, min_keep, recalibrate (training images for new statistics).
 [train], [sparsify] and [finetune] take any option of [net]; [run] takes seed, device, workers, bfloat16, every and
 save_every. Without [train], the weights of [model] are the start.
 

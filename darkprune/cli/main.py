@@ -22,6 +22,7 @@ COMMANDS = (
     ("inspect", "show a net's layers, sizes and totals, as Darknet prints them"),
     ("prune", "remove channels and shortcut blocks; write a smaller pair"),
     ("sparsify", "make single weights zero by their magnitude: a smaller file when compressed, no faster net"),
+    ("sensitivity", "measure what removing a part of each width, or a block, costs; a table and a picture"),
     ("compress", "train, sparsify, prune and fine-tune as a config file says; report every stage"),
     ("edit", "change input size, options, classes or batch norm; cut a prefix; write a new pair"),
     ("eval", "measure a pair's accuracy on a data set: Darknet's map and COCO's AP, or top-1 and top-5"),

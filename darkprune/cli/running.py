@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from collections import OrderedDict
+from contextlib import closing
 from typing import Callable, List, Optional
 
 from darkprune.backends.model import Model
@@ -77,6 +78,13 @@ def open_model(arguments: argparse.Namespace, require: Callable[[Model], None] =
     model = _open(arguments, FASTEST[-1], require)
     write("runner: {}\n".format(FASTEST[-1]), sys.stderr)
     return model
+
+
+def fastest_runner(cfg: str, weights: str, dialect: str) -> str:
+    """The name of the runner that `open_model` takes where none is asked for."""
+    nothing = dict.fromkeys(("runner", "int8", "engine", "width", "height", "letter_box"))
+    with closing(open_model(argparse.Namespace(cfg=cfg, weights=weights, dialect=dialect, **nothing))) as model:
+        return str(model.runner.name)
 
 
 def _open_int8(arguments: argparse.Namespace, require: Callable[[Model], None]) -> Model:

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from difflib import get_close_matches
 from typing import Any, Dict, List, Optional, Tuple
 
-from darkprune.compress.config_keys import AMOUNTS, BUDGETS, KEYS, NET_KEYS, REQUIRED, TRAINING
+from darkprune.compress.config_keys import ALIASES, AMOUNTS, BUDGETS, KEYS, NET_KEYS, REQUIRED, TRAINING
 from darkprune.data.text import read_bytes, resolve
 from darkprune.errors import Place, UsageError, place
 
@@ -110,6 +110,8 @@ def _read(parser: configparser.ConfigParser, name: str, path: str, text: str) ->
         cure = _cure(name, list(KEYS))
         raise UsageError("[{}] is no section of this file".format(name), section.place(), cure)
     known = dict(NET_KEYS if name in TRAINING else {}, **KEYS[name])
+    aliases = ALIASES.get(name, {})
+    known.update((alias, known[key]) for alias, key in aliases.items())
     for key, value in parser.items(name):
         if key not in known:
             raise UsageError("{} is no option of [{}]".format(key, name), section.place(key), _cure(key, list(known)))
@@ -120,7 +122,11 @@ def _read(parser: configparser.ConfigParser, name: str, path: str, text: str) ->
         except (ValueError, KeyError) as error:
             cause = "{} = {} makes no sense".format(key, value or "(nothing)")
             raise UsageError(cause, section.place(key), "write {}".format(known[key].says)) from error
-        (section.values if key in KEYS[name] else section.net)[key] = found
+        named = aliases.get(key, key)
+        if named in section.values:
+            cause = "{} is set already, under another name".format(key)
+            raise UsageError(cause, section.place(key), "leave one of them out")
+        (section.values if named in KEYS[name] else section.net)[named] = found
     return _filled(section)
 
 

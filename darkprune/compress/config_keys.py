@@ -3,18 +3,20 @@
 import math
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, get_type_hints
 
-from darkprune.prune.score import CRITERIA, GROUPINGS
+from darkprune.errors import UsageError
+from darkprune.prune.budget import parse_amount
+from darkprune.prune.combine import parse as parse_criteria
+from darkprune.prune.criteria import CRITERIA
+from darkprune.prune.score import GROUPINGS
 from darkprune.train.random_weights import MOST as MOST_SEED
 from darkprune.train.settings import Settings
 
 TRAINING = ("train", "sparsify", "finetune")  # sections that may hold any option of [net]
 AMOUNTS = ("channels", "parameters", "bflops", "bytes")  # how far to prune; [prune] has at most one
 BUDGETS = AMOUNTS + ("max_drop",)  # [prune] has one, or max_drop beside one
+ALIASES = {"prune": {"criterion": "score"}}  # section -> another spelling -> the key
 
 Key = NamedTuple("Key", [("parse", Callable[[str], Any]), ("default", Any), ("says", str)])
-
-# A number as it stands, or a share of what the first stage's net has: `parameters = 20 %`.
-Amount = NamedTuple("Amount", [("number", float), ("share", bool)])
 
 REQUIRED = object()
 
@@ -49,14 +51,6 @@ def _share(text: str) -> float:
     return value
 
 
-def _amount(text: str) -> Amount:
-    share = text.endswith("%")
-    value = _above(text.rstrip("% ")) / (100.0 if share else 1.0)
-    if share and value >= 1:
-        raise ValueError(text)
-    return Amount(value, share)
-
-
 def _flag(text: str) -> bool:
     return {"yes": True, "no": False, "1": True, "0": False, "true": True, "false": False}[text.lower()]
 
@@ -89,6 +83,14 @@ def _steps(text: str) -> Tuple[int, ...]:
     return tuple(_count(0)(word) for word in text.split(","))
 
 
+def _criteria(text: str) -> str:
+    try:
+        parse_criteria(text)
+    except UsageError as error:
+        raise ValueError(text) from error
+    return text
+
+
 _EPOCHS = Key(_above, REQUIRED, "a number of epochs such as 50")
 _BOX_GRADIENT = _one_of("darknet", "loss")
 _YES_NO = "yes or no"
@@ -111,16 +113,16 @@ KEYS: Dict[str, Dict[str, Key]] = {
     },
     "prune": {
         "channels": Key(_share, None, "a share of the removable filters such as 0.6"),
-        "parameters": Key(_amount, None, _AMOUNT),
-        "bflops": Key(_amount, None, _AMOUNT),
-        "bytes": Key(_amount, None, _AMOUNT),
+        "parameters": Key(parse_amount, None, _AMOUNT),
+        "bflops": Key(parse_amount, None, _AMOUNT),
+        "bytes": Key(parse_amount, None, _AMOUNT),
         "max_drop": Key(_above, None, "points of AP50 or top-1 such as 1.0"),
         "steps": Key(_count(1), 1, "a number from 1 on"),
         "blocks": Key(_count(0), 0, "a number of shortcut blocks"),
         "absorb": _one_of("exact", "bias", "none"),
         "scope": _one_of("global", "layer"),
         "group": _one_of("max", *GROUPINGS),
-        "score": _one_of("gamma", *sorted(CRITERIA)),
+        "score": Key(_criteria, "gamma", "some of {}, with commas between".format(", ".join(CRITERIA))),
         "round": Key(_count(1), 1, "a number from 1 on"),
         "min_keep": Key(_real, 0.01, "a share below 1, or a number of filters"),
         "recalibrate": Key(_count(0), 256, "a number of training images; 0 leaves the statistics"),

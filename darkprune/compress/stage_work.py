@@ -18,7 +18,12 @@ from darkprune.graph.build import load
 from darkprune.graph.net import Net
 from darkprune.graph.save import save
 from darkprune.graph.write import cfg_bytes
+from darkprune.prune.combine import parse
+from darkprune.prune.criteria.base import WEIGHTS
+from darkprune.prune.evidence import Evidence
+from darkprune.prune.measurer import COUNT, Measurer, part
 from darkprune.prune.pipeline import prune
+from darkprune.prune.score import criterion_of
 from darkprune.train.assemble import Options, make_run
 from darkprune.train.logs import Log
 from darkprune.train.random_weights import OBJECTNESS, start
@@ -77,18 +82,31 @@ class Work:
         assert given.pair is not None and given.first is not None
         net, first, options = load(*given.pair), load(*given.first), options_of(self.config, stage.round)
         measure = main_accuracy(self.data, self.config["run"]["device"])
-        share = share_of(
-            self.config, stage.round, net, first, lambda pruned: measure(self._recalibrated(pruned)), given.baseline
-        )
-        made = prune(net, channels=share, **options)
+        evidence = self._evidence(net, options["criterion"])
+
+        def accurate(pruned: Net) -> float:
+            return measure(self._recalibrated(pruned))
+
+        share = share_of(self.config, stage.round, net, first, accurate, given.baseline, evidence)
+        made = prune(net, channels=share, evidence=evidence, **options)
         self.notices += made.notices
         save(made.net, prefix, overwrite=True, plan=made.plan)
         words = ["prune", given.pair.cfg, given.pair.weights, "-o", prefix]
         words += ["--channels", "{:g}".format(share)] if share is not None else []
-        for key in ("blocks", "scope", "group", "score", "min_keep", "round", "absorb"):
+        for key in ("blocks", "scope", "group", "criterion", "min_keep", "round", "absorb", "seed"):
             words += ["--" + key.replace("_", "-"), str(options[key])] if options[key] else []
+        words += ["--data", self.config["model"]["data"]] if evidence is not None else []
         words += ["--force"] if options["force"] else []
         return Made(Pair(prefix + ".cfg", prefix + ".weights"), words)
+
+    def _evidence(self, net: Net, criterion: str) -> Optional[Evidence]:
+        """What criteria find on training images, as `darkprune prune --data` draws them; None where none needs any."""
+        names = parse(criterion).names
+        if all(criterion_of(name).needs == WEIGHTS for name in names):
+            return None
+        seed = self.config["run"]["seed"]
+        some = part(self.data.train, COUNT, seed)
+        return Measurer(names, some.images, some, "torch", seed)(net)
 
     def _recalibrate(self, prefix: str, folder: str, pair: Pair) -> Made:
         path = os.path.join(folder, IMAGES)

@@ -70,7 +70,7 @@ class Measurement(_Measurement):
         model = Model(self.cfg, self.weights, self.runner, self.width, self.height, int8=self.int8, engine=self.engine)
         model.runner.fast = True
         if self.threads is not None:
-            _set_threads(model.runner, self.threads)
+            set_threads(model.runner, self.threads)
         with model:
             seconds = model.runner.seconds(test_batch(model.net), model.layers, clock)
         return Timing(seconds, clock.cpu, clock.joules)
@@ -120,8 +120,8 @@ def _result(status: int, out: str, err: str) -> Timing:
     raise kind(answer["error"], Place(*answer["where"]) if answer["where"] else None, answer["hint"])
 
 
-def _set_threads(runner: Any, count: int) -> None:
-    """Where the environment does not do it."""
+def set_threads(runner: Any, count: int) -> None:
+    """The number of threads of a runner that is not open yet, where the environment does not say it."""
     if runner.name == "opencv":
         from darkprune.backends.opencv_ import import_cv2
 

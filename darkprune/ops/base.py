@@ -161,6 +161,8 @@ class Op:
         opencv_once: whether OpenCV takes only one of its kind.
         classifier: whether each channel that it reads is the score of a class of whole images.
         detector: whether it finds objects; `decode` then says which.
+        windowed: whether its outputs, before batch norm and bias, are sums of weights [filter, label, tap] times what
+            `seen` gives.
         homogeneous: whether, but for its activation, positive factors on the channels that it reads are the same
             factors on the channels that it puts out.
     """
@@ -183,6 +185,7 @@ class Op:
     classifier = False
     detector = False
     homogeneous = False
+    windowed = False
 
     def referenced(self, layer: "Layer", key: str) -> Tuple[int, ...]:
         """The layer numbers an option of `references` lists, as written. Raises CfgError when it is absent."""
@@ -325,6 +328,11 @@ class Op:
         raise Unsupported(
             "[{}] cannot be run by the {} backend".format(layer.type, b.backend), layer.place(), "use another runner"
         )
+
+    def seen(self, layer: "Layer", image: np.ndarray, row: int, column: int) -> np.ndarray:
+        """What the filters of a `windowed` layer see of their input, float32 [C,h,w], at one position of the output:
+        [labels of the 'in' axis, taps]."""
+        raise Unsupported("[{}] has no windows".format(layer.type), layer.place())
 
     def chain_lower(self, layer: "Layer", b: "Builder", x: Any) -> Any:
         """The tensor the next layer in the file sees, from this layer's output."""

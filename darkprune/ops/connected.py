@@ -32,6 +32,7 @@ class Connected(Op):
 
     names = ("connected", "conn")
     peculiar = ("dontload", "dontloadscales")
+    windowed = True
     options = (
         opt("output", "int", 1, low=1),
         opt("activation", "str", "logistic", "linear"),
@@ -89,6 +90,9 @@ class Connected(Op):
     def absorber(self, layer: "Layer") -> Optional[Absorber]:
         bn = self.batch_norm(layer)
         return Absorber(False, "mean" if bn else "biases", -1.0 if bn else 1.0, 1, layer.input_shape().area)
+
+    def seen(self, layer: "Layer", image: np.ndarray, row: int, column: int) -> np.ndarray:
+        return image.reshape(-1, 1)
 
     def int8(self, layer: "Layer") -> str:
         return WEIGHTS

@@ -51,6 +51,7 @@ class Convolutional(Op):
 
     names = ("convolutional", "conv")
     convolution = True
+    windowed = True
     peculiar = _PECULIAR
     transposing = ("flipped",)
     pointers = ("share_index",)
@@ -259,6 +260,15 @@ class Convolutional(Op):
         return Absorber(self.padding(layer) > 0, "mean" if bn else "biases", -1.0 if bn else 1.0, self.groups(layer), 1)
 
     # ---- running
+
+    def seen(self, layer: "Layer", image: np.ndarray, row: int, column: int) -> np.ndarray:
+        (sx, sy), dilation = self.strides(layer, host=True), self.dilation(layer)
+        margin, taps = self.padding(layer) * dilation, dilation * np.arange(layer["size"])
+        y, x = row * sy - margin + taps, column * sx - margin + taps
+        rows, columns = image.shape[1:]
+        inside = ((y >= 0) & (y < rows))[:, None] & ((x >= 0) & (x < columns))
+        window = image[:, np.clip(y, 0, rows - 1)][:, :, np.clip(x, 0, columns - 1)]
+        return (window * inside).reshape(len(image), -1)
 
     def int8(self, layer: "Layer") -> str:
         return FLOAT if any(layer[key] for key in _PECULIAR + ("antialiasing",)) else WEIGHTS

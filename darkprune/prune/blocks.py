@@ -15,7 +15,7 @@ Block = NamedTuple(
         ("shortcut", Layer),
         ("trunk", Any),  # the layer whose output passes the block unchanged
         ("branch", Tuple[Layer, ...]),  # what is removed besides the shortcut, in order
-        ("score", float),  # mean |gamma| of its convolutions
+        ("score", float),  # mean |gamma| of its convolutions, or by another ranking
         ("obstacle", Optional[str]),  # why it is not removed unless forced
         ("forcible", bool),  # whether force helps
     ],
@@ -32,7 +32,8 @@ def find_blocks(net: Net, ranking: str = "mean") -> List[Block]:
         ranking: mean (over all convolutions of the branch) or last (of the last one only).
     """
     if ranking not in ("mean", "last"):
-        raise UsageError("unknown block ranking {!r}".format(ranking), hint="use mean or last")
+        hint = "use mean or last, or, to prune, criterion or damage"
+        raise UsageError("unknown block ranking {!r}".format(ranking), hint=hint)
     readers: Dict[int, List[Layer]] = {}
     for layer in net.layers:
         for source in layer.inputs:

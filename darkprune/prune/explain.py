@@ -26,11 +26,14 @@ BlockRow = NamedTuple("BlockRow", [("shortcut", int), ("score", float), ("remove
 BY_SCORE = "its score"
 
 
-def layer_rows(channels: Channels, found: Selection, numbers: Mapping[int, int]) -> List[LayerRow]:
+def layer_rows(
+    channels: Channels, found: Selection, numbers: Mapping[int, int], unscored: str = "no score"
+) -> List[LayerRow]:
     """What becomes of the filters of every layer that makes channels.
 
     Args:
         channels, found: of the net without the blocks that go. numbers: its layer numbers -> the original's.
+        unscored: why a filter has no score.
     """
     constants = np.zeros(channels.size, bool)
     constants[list(found.carriers.values())] = True
@@ -40,7 +43,7 @@ def layer_rows(channels: Channels, found: Selection, numbers: Mapping[int, int])
         width = first.setdefault(int(widths[sets[0]]), numbers[layer.index])
         kept: Dict[str, int] = OrderedDict()
         for number in sets[~found.removed[sets]].tolist():
-            why = _reason(channels, found, number)
+            why = _reason(channels, found, number, unscored)
             kept[why] = kept.get(why, 0) + 1
         gone, stay = found.removed[sets] & ~constants[sets], constants[sets]
         counts = int(np.count_nonzero(gone)), int(np.count_nonzero(stay))
@@ -48,12 +51,12 @@ def layer_rows(channels: Channels, found: Selection, numbers: Mapping[int, int])
     return rows
 
 
-def _reason(channels: Channels, found: Selection, number: int) -> str:
+def _reason(channels: Channels, found: Selection, number: int, unscored: str) -> str:
     pin = channels.pin_reason(number)
     if pin is not None:
         return pin
     if np.isnan(found.scores[number]):
-        return "no batch-norm gamma to score"
+        return unscored
     return found.kept.get(number, BY_SCORE)
 
 

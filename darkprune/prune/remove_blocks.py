@@ -1,6 +1,6 @@
 """Taking shortcut blocks out of a net, and choosing which can go."""
 
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -33,11 +33,20 @@ Chosen = NamedTuple(
 )
 
 
-def choose_blocks(net: Net, count: int, ranking: str, absorb: str, force: bool) -> Chosen:
-    """The `count` lowest-ranked blocks that can go together. Raises UsageError, with the reasons, if fewer can."""
+def choose_blocks(
+    net: Net, count: int, ranking: str, absorb: str, force: bool, scores: Optional[Mapping[int, float]] = None
+) -> Chosen:
+    """The `count` lowest-ranked blocks that can go together.
+
+    Args: scores: by the index of the shortcut, in place of a ranking by gamma.
+
+    Raises UsageError, with the reasons, if fewer can.
+    """
     if count < 0:
         raise UsageError("blocks must not be negative", hint="give the number of shortcut blocks to remove")
-    blocks = find_blocks(net, ranking)
+    blocks = find_blocks(net, ranking) if scores is None else find_blocks(net)
+    if scores is not None:
+        blocks = [block._replace(score=float(scores.get(block.shortcut.index, np.inf))) for block in blocks]
     passed = {b.shortcut.index: b.obstacle for b in blocks if b.obstacle and not (force and b.forcible)}
     ranked = sorted((b for b in blocks if b.shortcut.index not in passed), key=lambda b: (b.score, b.shortcut.index))
     chosen = ranked[:count]

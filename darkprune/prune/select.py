@@ -19,14 +19,15 @@ Options = NamedTuple(
         ("channels", float),  # share of the removable filters that goes
         ("scope", str),  # global: one threshold; layer: the share is taken from each tied width
         ("group", str),
-        ("score", str),
+        ("criterion", str),  # NAME[=W][,NAME[=W]...]: see darkprune.prune.combine
         ("min_keep", float),  # of each layer: a fraction if below 1, else a count
         ("round", int),  # kept channels per tied width and per block are multiples of this
         ("absorb", str),  # exact, bias, none
+        ("combine", Optional[str]),  # how several criteria make one score
     ],
 )
 NEAR = 0.004  # of the share that was asked for, which is near enough
-DEFAULTS = Options(0.0, "global", "max", "gamma", 0.01, 1, "exact")
+DEFAULTS = Options(0.0, "global", "max", "gamma", 0.01, 1, "exact", None)
 
 Selection = NamedTuple(
     "Selection",
@@ -65,27 +66,45 @@ def check_options(options: Options) -> None:
             raise UsageError(cause, hint=cure)
 
 
-def select(net: Net, channels: Channels, options: Options, added: Optional[np.ndarray] = None) -> Selection:
-    """Chooses the channel sets to remove; `added` ones (bool by set) do not count as filters. Raises UsageError."""
+def select(
+    net: Net,
+    channels: Channels,
+    options: Options,
+    added: Optional[np.ndarray] = None,
+    scores: Optional[np.ndarray] = None,
+    only: Optional[np.ndarray] = None,
+    factors: Optional[np.ndarray] = None,
+) -> Selection:
+    """Chooses the channel sets to remove.
+
+    Args:
+        added: bool by set: they do not count as filters. scores: by set; None: those of the one criterion of weights.
+        only: bool by set: these alone may go, and the share is of them.
+        factors: by set: of the share of each tied width, where the scope is layer.
+
+    Raises UsageError.
+    """
     check_options(options)
-    scores = set_scores(net, channels, options.score, options.group)
+    if scores is None:
+        scores = set_scores(net, channels, options.criterion, options.group)
     eligible = (channels.filters > 0) & (channels.pinned < 0) & ~np.isnan(scores)
     counts = channels.filters.copy()
     if added is not None:
         counts[added] = 0
-    order = np.flatnonzero(eligible)
+    candidates = eligible if only is None else eligible & only
+    order = np.flatnonzero(candidates)
     order = order[np.argsort(scores[order], kind="mergesort")]
-    free = eligible.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
+    free = candidates.copy()  # what cannot go at all is no part of the share, or the rest would go in its place
     if options.absorb == "exact":
-        free[list(_unabsorbable(net, channels, eligible))] = False
+        free[list(_unabsorbable(net, channels, candidates))] = False
         if channels.balances or options.round > 1:
-            free &= _moving(channels, _repair(net, channels, eligible.copy(), scores, options))
+            free &= _moving(channels, _repair(net, channels, candidates.copy(), scores, options))
     goal = asked = options.channels
     low, high = 0.0, 1.0  # what was asked for too little and too much
     best: Optional[Selection] = None
     nearest = math.inf  # share minus goal of the best
     for _ in range(8):
-        wanted = _lowest(channels, counts, order, asked, options.scope)
+        wanted = _lowest(channels, counts, order, asked, options.scope, factors)
         removed, carriers, result, kept = _repair(net, channels, wanted, scores, options)
         gone = removed & eligible
         gone[list(carriers.values())] = False
@@ -136,7 +155,14 @@ def _uncarried(channels: Channels, readers: List[Reader], unserved: List[Key], r
     return reasons
 
 
-def _lowest(channels: Channels, counts: np.ndarray, order: np.ndarray, share: float, scope: str) -> np.ndarray:
+def _lowest(
+    channels: Channels,
+    counts: np.ndarray,
+    order: np.ndarray,
+    share: float,
+    scope: str,
+    factors: Optional[np.ndarray],
+) -> np.ndarray:
     """bool by set: the lowest-scored sets that together hold the share of the filters of `order`."""
     removed = np.zeros(channels.size, bool)
     groups = [order]
@@ -146,7 +172,8 @@ def _lowest(channels: Channels, counts: np.ndarray, order: np.ndarray, share: fl
     for group in groups:
         held = np.cumsum(counts[group])
         if held.size:
-            removed[group[held <= share * held[-1] + 1e-9]] = True
+            part = share if factors is None else share * float(factors[group[0]])
+            removed[group[held <= part * held[-1] + 1e-9]] = True
     return removed
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import small_nets
-from darkprune.compress.budget import GRID, MOST, last, options_of, share_of, target
+from darkprune.compress.budget import options_of, share_of, target
 from darkprune.compress.config import Config
-from darkprune.compress.config_keys import Amount
 from darkprune.errors import UsageError
 from darkprune.evaluate.cost import cost
+from darkprune.prune.budget import GRID, MOST, Amount
 from darkprune.prune.pipeline import prune
 
 LAYERS = small_nets.conv(24), small_nets.conv(24), small_nets.shortcut(-2), small_nets.conv(16), small_nets.HEAD
@@ -38,18 +38,6 @@ def never(pruned):
 
 def share(config, number, net, first=None, accurate=never, baseline=0.9):
     return share_of(config, number, net, first or net, accurate, baseline)
-
-
-@pytest.mark.parametrize("edge", [-1, 0, 1, 57, 197, 198])
-def test_bisection_finds_the_last_share(edge):
-    seen = []
-
-    def holds(value):
-        seen.append(value)
-        return value <= edge / float(GRID)
-
-    assert last(holds) == (None if edge < 0 else edge / float(GRID))
-    assert len(seen) <= 9 and max(seen) <= MOST
 
 
 def test_a_share_is_reached_in_equal_rounds(config, net):

@@ -3,9 +3,9 @@
 import pytest
 
 from darkprune.compress.config import Config
-from darkprune.compress.config_keys import Amount
 from darkprune.compress.stages import stages_of
 from darkprune.errors import UsageError
+from darkprune.prune.budget import Amount
 
 MODEL = "[model]\ncfg = net.cfg\ndata = set.data\n"
 OUTPUT = "[output]\nfolder = out\n"
@@ -59,11 +59,29 @@ def test_stages_without_training(folder):
     assert [stage.folder for stage in stages_of(config)] == ["01-original", "02-prune-1"]
 
 
+def test_criteria_by_either_name(folder):
+    text = MODEL + "weights = net.weights\n[prune]\nchannels = 0.5\n{} = l1,apoz\n" + OUTPUT
+    assert [read(folder, text.format(name))["prune"]["score"] for name in ("score", "criterion")] == ["l1,apoz"] * 2
+
+
 def line(number, text):
     return "{:5d} | {}\n".format(number, text)
 
 
 CASES = [
+    (
+        MODEL + "[prune]\nchannels = 0.5\nscore = l1\ncriterion = l2\n" + OUTPUT,
+        "run.ini:7: error: criterion is set already, under another name\n"
+        + line(7, "criterion = l2")
+        + "hint: leave one of them out",
+    ),
+    (
+        MODEL + "[prune]\nchannels = 0.5\ncriterion = l3\n" + OUTPUT,
+        "run.ini:6: error: criterion = l3 makes no sense\n"
+        + line(6, "criterion = l3")
+        + "hint: write some of gamma, l1, l2, geometric_median, similarity, lamp, gamma_next, entropy, rank, apoz, "
+        + "reconstruction, taylor, random, with commas between",
+    ),
     ("", "run.ini: error: there is no section [model]\nhint: add [model] with cfg = FILE and data = FILE"),
     (
         MODEL + TRAIN,

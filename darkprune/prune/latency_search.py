@@ -1,0 +1,312 @@
+"""How far to prune for a latency, measured in the real runtime: few and noisy measurements.
+
+Candidates and a reference take turns, so that a machine that becomes slower slows both: only the ratio of a turn's two
+times counts. A candidate's time is the median of its ratios, times the median of all times of the original.
+
+1. The share: false position on the square root of the time, which falls about linearly with the share, since
+   operations fall with its square; a candidate close to the goal is measured again before it is taken, and once more
+   where the two differ.
+2. The rounding: at that share, kept widths of multiples of 4, 8 and 16. One that is faster, as runtimes compute
+   channels in groups, is taken, and the share is searched for again with it.
+3. What is given back: tied widths whose removed channels save least operations get them all back, as many widths as
+   change the time by at most 1 %: nobody gains by their removal.
+4. The result is measured afresh.
+"""
+
+import os
+import tempfile
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from darkprune.backends.clock import Clock
+from darkprune.errors import Notice, UsageError
+from darkprune.evaluate.latency import Measurement
+from darkprune.graph.channels import Channels
+from darkprune.graph.net import Net
+from darkprune.graph.save import save
+from darkprune.prune.apply_plan import numbering
+from darkprune.prune.budget import CURE, GRID, MOST
+from darkprune.prune.pipeline import Pruned
+
+TOLERANCE = 0.05  # of the latency that was asked for
+CLOSE = 0.025  # at which the search ends
+TIMED = 12  # candidates timed by a search, at most
+ROUNDINGS = (4, 8, 16)
+FASTER = 0.97  # of the time without it, from which a rounding is worth having
+FREE = 1.01  # of the time, up to which channels cost nothing
+EIGHTHS = 8  # steps in which widths are given back
+WHOLE = 1.0 - 2.0**-50  # all filters, as a share, which is below 1
+
+Timer = Callable[[Net], float]  # seconds of a forward pass
+Prune = Callable[..., Pruned]  # of channels=share, and other options that differ from those asked for
+
+Found = NamedTuple(
+    "Found",
+    [
+        ("options", Dict[str, Any]),  # channels, round and only: what `prune` makes the net of
+        ("share", float),  # before channels were given back
+        ("given_back", int),  # filters
+        ("seconds", float),  # measured afresh
+        ("original", float),  # seconds, in turn with these
+        ("timed", int),  # measurements of candidates, all in all
+        ("notices", List[Notice]),
+    ],
+)
+
+
+class ProcessTimer:
+    """Times nets in a runner, each in a process of its own; a context manager that holds their files.
+
+    Args: original: is written once. threads: of the runner; None: its own choice. duration: seconds of passes.
+    """
+
+    def __init__(self, original: Net, runner: str, threads: Optional[int] = None, duration: float = 0.7) -> None:
+        self._original, self._runner, self._threads = original, runner, threads
+        self._clock = Clock(duration=duration).as_dict()
+        self._folder = tempfile.TemporaryDirectory(prefix="darkprune-")
+        self._written = False
+
+    def __call__(self, net: Net) -> float:
+        """Median seconds of a pass. Raises MissingDependency, and VerifyError where the runner refuses the pair."""
+        first = net is self._original
+        prefix = os.path.join(self._folder.name, "original" if first else "candidate")
+        if not (first and self._written):
+            save(net, prefix, overwrite=True)
+            self._written = self._written or first
+        measurement = Measurement(
+            prefix + ".cfg", prefix + ".weights", self._runner, None, None, self._threads, self._clock
+        )
+        return float(np.median(measurement.in_fresh_process().seconds))
+
+    def __enter__(self) -> "ProcessTimer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+
+class Turns:
+    """Times of candidates by share, in turn with those of the original.
+
+    Attributes: timed (measurements of candidates so far). base (seconds of the original, one for each).
+    """
+
+    def __init__(self, original: Net, timer: Timer) -> None:
+        self._original, self._timer = original, timer
+        self.base: List[float] = []
+        self.timed = 0
+        self._ratios: Dict[float, List[float]] = {}
+
+    def take(self, share: float, net: Net) -> None:
+        """Times the candidate of that share once more."""
+        self._ratios.setdefault(share, []).append(self.ratio(net))
+
+    def ratio(self, net: Net, reference: Optional[Net] = None) -> float:
+        """The time of a net over that of the original, or of another reference, measured in turn."""
+        before = self._timer(self._original if reference is None else reference)
+        if reference is None:
+            self.base.append(before)
+        self.timed += 1
+        return self._timer(net) / before
+
+    def forget(self, keep: List[float]) -> None:
+        """Forgets what was measured, but for these shares."""
+        self._ratios = {share: self._ratios[share] for share in keep if share in self._ratios}
+
+    def count(self, share: float) -> int:
+        """How often the candidate of that share was timed."""
+        return len(self._ratios.get(share, ()))
+
+    def settled(self, share: float) -> bool:
+        """Whether the candidate was timed twice with about the same result, or three times."""
+        ratios = self._ratios[share]
+        return len(ratios) > 2 or len(ratios) == 2 and max(ratios) <= min(ratios) * (1 + TOLERANCE)
+
+    def seconds(self, share: float) -> float:
+        """Of a pass of the candidate of that share."""
+        return float(np.median(self._ratios[share]) * np.median(self.base))
+
+    def shares(self) -> List[float]:
+        """Those that were timed, in order."""
+        return sorted(self._ratios)
+
+
+def search(turns: Turns, pruned: Callable[[float], Net], goal: float) -> float:
+    """The share whose time is nearest to `goal` seconds, at most TOLERANCE above; 0 where the original needs no more.
+
+    Raises UsageError where even the smallest net takes more than TOLERANCE above it.
+    """
+    for share in (MOST, 0.0):
+        if not turns.count(share):
+            turns.take(share, pruned(share))
+    while turns.seconds(MOST) > goal and turns.count(MOST) < 3:  # by chance, perhaps
+        turns.take(MOST, pruned(MOST))
+    if turns.seconds(MOST) > goal * (1 + TOLERANCE):
+        cause = "pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}".format(
+            1e3 * turns.seconds(MOST), 1e3 * goal, 1e3 * float(np.median(turns.base))
+        )
+        raise UsageError(cause, hint=CURE.format("--min-keep"))
+    for number in range(TIMED - 2):
+        miss = {share: abs(turns.seconds(share) / goal - 1) for share in turns.shares()}
+        near = min(miss, key=lambda share: miss[share])
+        if turns.seconds(0.0) <= goal:
+            return 0.0
+        if miss[near] <= CLOSE and turns.settled(near):
+            return near
+        # close, but perhaps by chance: once more; else where the goal is expected
+        guess = near if miss[near] <= CLOSE else _guess(turns, goal, number)
+        turns.take(guess, pruned(guess))
+    fine = [share for share in turns.shares() if turns.seconds(share) <= goal * (1 + TOLERANCE)]
+    return min(fine, key=lambda share: abs(turns.seconds(share) / goal - 1))
+
+
+def _guess(turns: Turns, goal: float, number: int) -> float:
+    """Where the goal is expected between the shares that are too slow and fast enough; each third time in the middle.
+
+    One that noise has put on the wrong side is measured again, as soon as nothing lies between the two.
+    """
+    shares = turns.shares()
+    fast = min([share for share in shares if turns.seconds(share) <= goal] or [MOST])
+    slow = max(share for share in shares if share < fast)
+    low, high = int(round(slow * GRID)), int(round(fast * GRID))
+    if high - low < 2:
+        return min((slow, fast), key=turns.count)
+    roots = [turns.seconds(slow) ** 0.5, goal**0.5, turns.seconds(fast) ** 0.5]
+    part = (roots[0] - roots[1]) / (roots[0] - roots[2]) if number % 3 < 2 and roots[0] > roots[2] else 0.5
+    return min(high - 1, max(low + 1, int(round(low + part * (high - low))))) / float(GRID)
+
+
+def find_rounding(turns: Turns, share: float, prune: Prune, current: int) -> int:
+    """The rounding whose net is the fastest at that share, if it is faster than the current one by more than noise."""
+    net = prune(channels=share).net
+    best, least = current, FASTER
+    for step in ROUNDINGS:
+        if step <= current:
+            continue
+        other = prune(channels=share, round=step).net
+        ratio = turns.ratio(other, net)
+        if ratio < least:  # by chance, perhaps
+            ratio = float(np.median([ratio, turns.ratio(other, net), turns.ratio(other, net)]))
+        if ratio < least:
+            best, least = step, ratio
+    return best
+
+
+def give_back(turns: Turns, original: Net, found: Pruned, prune: Prune) -> Optional[Dict[int, List[int]]]:
+    """What is left of a plan, layer -> channels, without the removal of those tied widths that nobody gains by: as
+    many, the ones that save least operations first, as leave the time as it is. None where all of it is left."""
+    groups = savings(original, found)
+    best, low, high = None, 0, EIGHTHS
+    while high - low > 1 and len(groups) > 1:
+        middle = (low + high) // 2
+        only: Dict[int, List[int]] = {}
+        for group in groups[len(groups) * middle // EIGHTHS :]:
+            only.update(group)
+        other = prune(channels=WHOLE, only=only)
+        ratios = [turns.ratio(other.net, found.net) for _ in range(3)]
+        if float(np.median(ratios)) <= FREE:
+            best, low = only, middle
+        else:
+            high = middle
+    return best
+
+
+def savings(original: Net, found: Pruned) -> List[Dict[int, List[int]]]:
+    """What a plan removes of each tied width, layer -> channels by the original's numbers; first what saves least.
+
+    A layer's operations are those of the pruned net, scaled by the width that it makes or reads.
+    """
+    plan, sets = found.plan, Channels(original)
+    gone = {index: set(places) for index, places in plan.removed_channels.items()}
+    for index, places in plan.constants.items():
+        gone.setdefault(index, set()).update(places)
+    number, widths = numbering(original, found.net), sets.widths()
+    after = {number[layer.index]: layer for layer in found.net.layers}
+    saved: Dict[int, float] = {}
+    groups: Dict[int, Dict[int, List[int]]] = {}
+    for layer, mine in sets.producers():
+        if layer.index in gone and layer.index in after:
+            width = int(widths[mine[0]])
+            groups.setdefault(width, {})[layer.index] = sorted(c for c in gone[layer.index] if c < mine.size)
+            saved[width] = saved.get(width, 0.0) + _ratio(layer, after) * len(groups[width][layer.index])
+    for layer in original.layers:  # what reads the channels computes less, too
+        labels = sets.axes.get(layer.index, {}).get("in")
+        if labels is None or layer.index not in after:
+            continue
+        read = widths[sets.sets[labels]]
+        removed = np.array([int(sets.place[x]) in gone.get(int(sets.owner[x]), ()) for x in labels.tolist()], bool)
+        kept = max(1, int(np.count_nonzero(~removed)))
+        for width in np.unique(read[removed]).tolist():
+            more = after[layer.index].op.macs(after[layer.index]) / float(kept)
+            saved[width] = saved.get(width, 0.0) + more * int(np.count_nonzero(removed & (read == width)))
+    return [groups[width] for width in sorted(groups, key=lambda width: (saved[width], width))]
+
+
+def _ratio(layer: Any, after: Dict[int, Any]) -> float:
+    """Operations of a layer of the pruned net for each of its filters."""
+    now = after[layer.index]
+    return now.op.macs(now) / float(max(1, now.shape.channels))
+
+
+def find(original: Net, goal: float, timer: Timer, prune: Prune, rounding: Optional[int] = None) -> Found:
+    """Prunes to a latency.
+
+    Args:
+        goal: seconds of a forward pass.
+        prune: makes the pruned net for `channels`, and `round` or `only` where they differ from what was asked for.
+        rounding: the one that was asked for; None: the fastest is taken.
+
+    Raises UsageError where pruning cannot reach it, and what the timer raises.
+    """
+    turns, step = Turns(original, timer), rounding or 1
+    made: Dict[float, Pruned] = {}
+
+    def rounded(**options: Any) -> Pruned:
+        return prune(**dict({"round": step}, **options))
+
+    def net_of(share: float) -> Net:
+        if share not in made:
+            made[share] = rounded(channels=share)
+        return made[share].net
+
+    share = search(turns, net_of, goal)
+    if rounding is None and share:
+        step = find_rounding(turns, share, rounded, step)
+        if step > 1:
+            turns.forget([0.0])
+            made = {0.0: made[0.0]}
+            share = search(turns, net_of, goal)
+    options: Dict[str, Any] = {"channels": share, "round": step}
+    net_of(share)
+    first = best = made[share]
+    only = give_back(turns, original, first, rounded) if share else None
+    if only is not None:
+        options.update(channels=WHOLE, only=only)
+        best = rounded(**options)
+    seconds, base = afresh(original, best.net, timer)
+    notices = missed(goal, seconds, turns.base + base)
+    given = _removed(first) - _removed(best)
+    return Found(options, share, given, seconds, float(np.median(base)), turns.timed + len(base), notices)
+
+
+def afresh(original: Net, net: Net, timer: Timer) -> Tuple[float, List[float]]:
+    """Seconds of a pass, the median of three measurements, and those of the original in turn with them."""
+    base, times = [], []
+    for _ in range(3):
+        base.append(timer(original))
+        times.append(timer(net))
+    return float(np.median(times)), base
+
+
+def _removed(pruned: Pruned) -> int:
+    return sum(map(len, pruned.plan.removed_channels.values()))
+
+
+def missed(goal: float, seconds: float, base: List[float]) -> List[Notice]:
+    """What is said where the latency is not met."""
+    if seconds <= goal * (1 + TOLERANCE) and (seconds >= goal * (1 - TOLERANCE) or min(base) <= goal):
+        return []
+    cause = "{:.4g} ms were asked for, {:.4g} ms were measured in the end".format(1e3 * goal, 1e3 * seconds)
+    hint = "the original took from {:.4g} to {:.4g} ms meanwhile; measure on a quiet machine"
+    return [Notice(cause, None, hint.format(1e3 * min(base), 1e3 * max(base)))]

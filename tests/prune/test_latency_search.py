@@ -1,0 +1,178 @@
+"""Pruning to a latency: with a clock that tells made-up, noisy times of a net, whose true times are known."""
+
+import numpy as np
+import pytest
+
+import small_nets
+from darkprune.errors import UsageError
+from darkprune.prune import knob_search
+from darkprune.prune.latency_search import CLOSE, MOST, TIMED, TOLERANCE, Turns, find, savings, search
+from darkprune.prune.pipeline import prune
+from small_nets import HEAD, cfg, conv, section, shortcut
+
+NET = cfg(conv(32), conv(48), conv(32), shortcut(-3), section("maxpool", size=2, stride=2), conv(64), conv(32, 1), HEAD)
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    return small_nets.net(tmp_path_factory.mktemp("pair"), NET, dead=0.0)
+
+
+@pytest.fixture(scope="module")
+def made(net):
+    """Makes a pruned net, each once."""
+    known = {}
+
+    def prune_once(**options):
+        key = repr(sorted(options.items()))
+        if key not in known:
+            known[key] = prune(net, force=True, **options)
+        return known[key]
+
+    return prune_once
+
+
+def macs(net, step=1):
+    """Multiply-accumulates, as a runtime does them that computes channels in groups of `step`."""
+    total = 0.0
+    for layer in net.layers:
+        if layer.type == "convolutional":
+            read = -(-layer.input_shape().c // step) * step
+            made_ = -(-layer.shape.c // step) * step
+            total += read * made_ * layer["size"] ** 2 * layer.shape.w * layer.shape.h
+    return total
+
+
+class Clock:
+    """Tells the times of a net, off by noise; the calls numbered in `late` take half as long again."""
+
+    def __init__(self, true, noise=0.01, seed=0, late=()):
+        self.true, self.calls = true, 0
+        self._noise, self._random, self._late = noise, np.random.RandomState(seed), late
+
+    def __call__(self, net):
+        self.calls += 1
+        late = 1.5 if self.calls in self._late else 1.0
+        return self.true(net) * late * float(np.exp(self._random.normal(0, self._noise)))
+
+
+def smooth(net):
+    return 1e-3 + 2e-9 * macs(net)
+
+
+def test_the_latency_is_met_within_five_percent(net, made):
+    whole = smooth(net)
+    for seed, part in enumerate([0.8, 0.6, 0.4, 0.6]):
+        clock = Clock(smooth, seed=seed)
+        turns = Turns(net, clock)
+        share = search(turns, lambda share: made(channels=share).net, part * whole)
+        assert smooth(made(channels=share).net) == pytest.approx(part * whole, rel=TOLERANCE)
+        assert turns.timed <= TIMED + 2
+
+
+def test_without_noise_it_is_found_in_a_few_measurements(net, made):
+    for part in (0.75, 0.5):
+        turns = Turns(net, Clock(smooth, noise=0.0))
+        share = search(turns, lambda share: made(channels=share).net, part * smooth(net))
+        assert smooth(made(channels=share).net) == pytest.approx(part * smooth(net), rel=CLOSE)
+        assert turns.timed <= 8
+
+
+@pytest.mark.parametrize("late", [(2,), (4,), (6,), (8,)])
+def test_one_measurement_that_is_far_off_leads_not_astray(net, made, late):
+    turns = Turns(net, Clock(smooth, noise=0.0, late=late))
+    share = search(turns, lambda share: made(channels=share).net, 0.6 * smooth(net))
+    assert smooth(made(channels=share).net) == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
+
+
+def test_a_machine_that_gets_slower_slows_both(net, made):
+    """Halfway all passes take three times as long: the ratio to the original is what counts."""
+    clock = Clock(lambda any_net: smooth(any_net) * (3.0 if clock.calls > 9 else 1.0), noise=0.0)
+    turns = Turns(net, clock)
+    share = search(turns, lambda share: made(channels=share).net, 0.6 * smooth(net))
+    slowed = float(np.median(turns.base)) / smooth(net)
+    assert smooth(made(channels=share).net) * slowed == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
+
+
+def test_nothing_goes_where_the_original_is_fast_enough(net, made):
+    found = find(net, 2 * smooth(net), Clock(smooth), made)
+    assert found.options == {"channels": 0.0, "round": 1} and found.given_back == 0 and not found.notices
+
+
+def test_a_latency_out_of_reach(net, made):
+    least = smooth(made(channels=MOST, round=1).net)
+    with pytest.raises(UsageError) as raised:
+        find(net, 0.9 * least, Clock(smooth, noise=0.0), made)
+    assert str(raised.value) == (
+        "error: pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}\n"
+        "hint: ask for less, remove blocks too, or lower --min-keep"
+    ).format(1e3 * least, 0.9e3 * least, 1e3 * smooth(net))
+
+
+def test_widths_are_rounded_where_the_runtime_computes_groups(net, made):
+    goal = 0.6 * (1e-3 + 2e-9 * macs(net, 16))
+    found = find(net, goal, Clock(lambda any_net: 1e-3 + 2e-9 * macs(any_net, 16), noise=0.01), made)
+    pruned = made(**found.options)
+    assert found.options["round"] in (8, 16)
+    assert 1e-3 + 2e-9 * macs(pruned.net, 16) <= goal * (1 + TOLERANCE)
+    fine = find(net, 0.6 * smooth(net), Clock(smooth, noise=0.0), made)
+    assert fine.options["round"] == 1
+    fixed = find(net, goal, Clock(lambda any_net: 1e-3 + 2e-9 * macs(any_net, 16), noise=0.01), made, rounding=4)
+    assert fixed.options["round"] == 4
+
+
+def test_channels_that_cost_no_time_are_given_back(net, made):
+    """Here only the layers at the full size take time."""
+
+    def early(any_net):
+        large = [x for x in any_net.layers if x.type == "convolutional" and x.shape.w == 16]
+        return 1e-3 + 2e-9 * sum(x.op.macs(x) for x in large)
+
+    found = find(net, 0.7 * early(net), Clock(early, noise=0.0), made)
+    whole, pruned = made(channels=found.share, round=1), made(**found.options)
+    assert whole.net.layers[5].shape.c < 64 and pruned.net.layers[5].shape.c == 64
+    assert found.given_back > 0 and pruned.net.layers[1].shape.c == whole.net.layers[1].shape.c
+    assert early(pruned.net) == pytest.approx(early(whole.net), rel=0.01)
+    assert found.seconds == early(pruned.net) and not found.notices
+
+
+def test_savings_are_operations_of_each_width(net, made):
+    """Against what giving back each width alone costs."""
+    found = made(channels=0.4)
+    groups = savings(net, found)
+    every = {layer: places for group in groups for layer, places in group.items()}
+    removed = {layer: set(places) for layer, places in found.plan.removed_channels.items()}
+    for layer, places in found.plan.constants.items():
+        removed.setdefault(layer, set()).update(places)
+    assert {layer: set(places) for layer, places in every.items()} == removed
+    costs = []
+    for group in groups:
+        only = {layer: places for layer, places in every.items() if layer not in group}
+        costs.append(macs(made(channels=1 - 1e-12, only=only).net))
+    assert len(costs) >= 3 and costs == sorted(costs)
+
+
+def test_a_latency_that_was_missed_is_told(net, made):
+    """The clock runs slow at the end, when the result is measured afresh."""
+    clock = Clock(smooth, noise=0.0)
+    calls = find(net, 0.6 * smooth(net), clock, made) and clock.calls
+    late = Clock(lambda any_net: smooth(any_net) * (2.0 if late.calls > calls - 6 else 1.0), noise=0.0)
+    found = find(net, 0.6 * smooth(net), late, made)
+    assert found.seconds > 1.1 * smooth(net)
+    assert str(found.notices[0]) == (
+        "warning: {:.4g} ms were asked for, {:.4g} ms were measured in the end\n"
+        "hint: the original took from {:.4g} to {:.4g} ms meanwhile; measure on a quiet machine"
+    ).format(600 * smooth(net), 1e3 * found.seconds, 1e3 * smooth(net), 2e3 * smooth(net))
+
+
+def test_combinations_meet_a_latency(net, made):
+    """Each is timed once, and one that is too slow counts as worse than any that is not."""
+    goal = 0.6 * smooth(net)
+    plain = made(**find(net, goal, Clock(smooth, noise=0.0), made).options)
+    evaluate = knob_search.meet_latency(
+        goal, plain.net, Turns(net, Clock(smooth, noise=0.0)), made, lambda pruned: pruned.preflight["damage"]
+    )
+    options = {"scope": "layer", "round": 4}
+    fine, slow = evaluate(options, 0.8), evaluate(options, 1.25)
+    assert fine.seconds == smooth(made(**fine.options).net) < goal and fine.loss < 1
+    assert slow.seconds > goal and slow.loss == pytest.approx(slow.seconds / goal)
