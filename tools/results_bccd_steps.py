@@ -82,15 +82,15 @@ def steps_of(seed):
     _recovered(plan, base, sparse, "60", ["--channels", "0.6"])
     _recovered(plan, base, sparse, "60 + 8 blocks", ["--channels", "0.6", "--blocks", "8"])
     _recovered(plan, base, sparse, "70", ["--channels", "0.7"])
-    harder = _sparse(plan, base, "sparse, harder", "hoyer", 0.84, "25")
+    harder = _sparse(plan, base, "sparse harder", "hoyer", 0.84, "25")
     _recovered(plan, base, harder, "80", ["--channels", "0.8"])
     _recovered(plan, base, harder, "80 + 8 blocks", ["--channels", "0.8", "--blocks", "8"])
     for mode in ("bias", "none"):
         for share, source in (("60", sparse), ("80", harder)):
             options = ["--channels", "0." + share[0], "--absorb", mode]
-            plan.prune("{}, absorb {}".format(share, mode), source, options, [source.name])
+            plan.prune("{} absorb {}".format(share, mode), source, options, [source.name])
     for method in ("proximal", "subgradient"):
-        _sparse(plan, base, "sparse, " + method, method)
+        _sparse(plan, base, "sparse by " + method, method)
     for share in ("0.9", "0.95"):
         name = "{:g}".format(100 * float(share))
         pruned = plan.prune(name, harder, ["--channels", share], [harder.name])
@@ -150,4 +150,4 @@ def _int8(plan, name):
     images = os.path.join(os.path.dirname(DATA), "trainval.txt")
     command = ["calibrate", source.cfg, source.weights, "--images", images, "-o", ranges, "--overwrite"]
     folder = os.path.dirname(ranges)
-    plan.steps[name + ", INT8"] = Step(name + ", INT8", source.cfg, source.weights, [command], [name], ranges, folder)
+    plan.steps[name + " INT8"] = Step(name + " INT8", source.cfg, source.weights, [command], [name], ranges, folder)
