@@ -47,6 +47,7 @@ def test_steps_come_after_what_they_need_and_are_commands(tools):
             made = str(getattr(arguments, "weights", ""))
             assert made not in files or made in [steps[needed].weights for needed in step.needs], name
     assert set(plan.TIMED) <= set(names)
+    assert not any("," in name for name in names)  # --only has commas between names
 
 
 def test_differences_are_paired_with_the_same_seed(tools, monkeypatch):

@@ -190,12 +190,16 @@ def main():
     if arguments.speed:
         speed(int(arguments.seeds.split(",")[0]))
         return
+    only = arguments.only.split(",") if arguments.only else None
+    unknown = sorted(set(only or ()) - set(steps_of(0)))
+    if unknown:
+        parser.error("no step is called {}; --list names them".format(", ".join(unknown)))
     prepare()
     for seed in map(int, arguments.seeds.split(",")):
         steps = steps_of(seed)
         done = {row["step"] for row in page.rows() if int(row["seed"]) == seed}
         for step in steps.values():
-            chosen = arguments.only is None or step.name in arguments.only.split(",")
+            chosen = only is None or step.name in only
             if arguments.list:
                 print(seed, step.name, "done" if step.name in done else "")
             elif chosen and step.name not in done:
