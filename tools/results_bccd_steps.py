@@ -95,7 +95,7 @@ def steps_of(seed):
         name = "{:g}".format(100 * float(share))
         pruned = plan.prune(name, harder, ["--channels", share], [harder.name])
         _tuned(plan, base, pruned, name, ("fine-tuned", "distilled"))
-    _int8(plan, "80 + 8 blocks distilled")
+    _int8(plan, "70 distilled")
     _yolo_fastest(plan)
     return plan.steps
 
