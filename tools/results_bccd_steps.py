@@ -91,6 +91,7 @@ def steps_of(seed):
             plan.prune("{} absorb {}".format(share, mode), source, options, [source.name])
     for method in ("proximal", "subgradient"):
         _sparse(plan, base, "sparse by " + method, method)
+    _sparse(plan, base, "sparse by gamma", "hoyer", 0.84, "25", "local:0.3")
     for share in ("0.9", "0.95"):
         name = "{:g}".format(100 * float(share))
         pruned = plan.prune(name, harder, ["--channels", share], [harder.name])
@@ -120,11 +121,12 @@ def _yolo_fastest(plan):
         plan.train("Yolo-Fastest 30 " + way, pruned.cfg, pruned.weights, epochs, options, needs)
 
 
-def _sparse(plan, base, name, method, share=None, strength=None):
-    """share: of the filters that are to die; the others are let off. strength: another than usual."""
+def _sparse(plan, base, name, method, share=None, strength=None, chosen="taylor:0.1"):
+    """share: of the filters that are to die; the others are let off. strength: another than usual. chosen: how and
+    since when it is known which."""
     options = ["--sparsity-method", method] + SPARSIFY[method] + (["--sparsity", strength] if strength else [])
     if share is not None:
-        options += ["--sparsity-schedule", "taylor:0.1:0:{:g}".format(share)]
+        options += ["--sparsity-schedule", "{}:0:{:g}".format(chosen, share)]
     return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
 
 
