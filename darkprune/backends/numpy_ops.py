@@ -21,6 +21,14 @@ def _per_channel(values):
     return np.asarray(values, np.float32).reshape(1, -1, 1, 1)
 
 
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The matrix product. BLAS works on small matrices in lanes wider than they are; what chance leaves in the rest may
+    raise the processor's flag for an invalid value, of which numpy then warns although none is in the result."""
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = np.dot(a, b)
+    return found
+
+
 class NumpyBuilder(Builder):
     """Tensors are float32 numpy arrays [N,C,H,W], possibly views: treat them as read-only.
 
@@ -99,7 +107,7 @@ class NumpyBuilder(Builder):
                     columns = self._columns(part, (kh, kw), stride, dilation, (rows, ow))
                 columns = columns.reshape(groups, depth * kh * kw, rows * ow)
                 for j in range(groups):
-                    target[j, :, top : top + rows] = np.dot(matrices[j], columns[j]).reshape(-1, rows, ow)
+                    target[j, :, top : top + rows] = product(matrices[j], columns[j]).reshape(-1, rows, ow)
         return result.reshape(x.shape[0], filters, oh, ow)
 
     def _columns(self, image, kernel, stride, dilation, out):
@@ -134,7 +142,7 @@ class NumpyBuilder(Builder):
 
     def linear(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         flat = x.reshape(x.shape[0], -1)
-        return np.dot(flat, np.asarray(weight, self.dtype).T).reshape(x.shape[0], -1, 1, 1)
+        return product(flat, np.asarray(weight, self.dtype).T).reshape(x.shape[0], -1, 1, 1)
 
     def bias(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:
         return x + _per_channel(b)

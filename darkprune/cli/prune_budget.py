@@ -188,8 +188,10 @@ def _accurate(
 
     baseline = measure(net)
     share = largest_within(points / 100.0, baseline, accurate)
-    if share not in known:
-        accurate(share)
+    if share is None:
+        lost = 100.0 * (baseline - known[0.0])
+        cause = "{:.2f} points are lost before a channel is removed, not {:g}".format(lost, points)
+        raise UsageError(cause, hint="allow more points, or remove fewer blocks")
     record.update(metric=measure.metric, baseline=baseline, accuracy=known[share])
     return share
 

@@ -53,7 +53,7 @@ def share_of(
         return prune(net, channels=share, **tried).net
 
     if section["max_drop"] is not None and config.most_lost is None:
-        return largest_within(section["max_drop"] / 100.0, baseline, lambda share: accurate(pruned(share)))
+        return largest_within(section["max_drop"] / 100.0, baseline, lambda share: accurate(pruned(share))) or 0.0
     for key in COSTS:
         if section[key] is not None:
             return _cheapest(config, key, target(section[key], cost_of(first, key), number, rounds), pruned)

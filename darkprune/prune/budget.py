@@ -69,9 +69,10 @@ def require_share(budget: str, amount: Amount, original: Net, pruned: Callable[[
     return share
 
 
-def largest_within(drop: float, baseline: float, accurate: Callable[[float], float]) -> float:
-    """The largest share whose accuracy is at most `drop` below the baseline; all in 0..1.
+def largest_within(drop: float, baseline: float, accurate: Callable[[float], float]) -> Optional[float]:
+    """The largest share whose accuracy is at most `drop` below the baseline; all in 0..1. None where even that of share
+    0, with all else that was asked for (blocks, rounding), is lower.
 
     Args: accurate: the accuracy of the net without that share of its filters. It is measured about eight times.
     """
-    return last(lambda share: accurate(share) >= baseline - drop) or 0.0
+    return last(lambda share: accurate(share) >= baseline - drop)

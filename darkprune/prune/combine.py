@@ -73,7 +73,8 @@ def _weight(name: str, text: str) -> float:
 
 
 def ranks(scores: np.ndarray, counts: np.ndarray, groups: Optional[np.ndarray] = None) -> np.ndarray:
-    """The share of the filters that goes up to and with each set, 0..1; nan where the score is.
+    """The share of the filters that goes up to and with each set, 0..1; nan where the score is. Sets of the same score
+    go together: all of them have the rank of the last.
 
     Args:
         scores: by set. counts: filters of each set. groups: number of the group that each set is ordered in.
@@ -85,7 +86,8 @@ def ranks(scores: np.ndarray, counts: np.ndarray, groups: Optional[np.ndarray] =
     for part in parts:
         held = np.cumsum(counts[part])
         if held.size:
-            found[part] = held / float(max(1, held[-1]))
+            last = np.searchsorted(scores[part], scores[part], side="right") - 1
+            found[part] = held[last] / float(max(1, held[-1]))
     return found
 
 

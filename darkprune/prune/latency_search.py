@@ -150,14 +150,17 @@ def search(turns: Turns, pruned: Callable[[float], Net], goal: float) -> float:
     for number in range(TIMED - 2):
         miss = {share: abs(turns.seconds(share) / goal - 1) for share in turns.shares()}
         near = min(miss, key=lambda share: miss[share])
-        if turns.seconds(0.0) <= goal:
+        if turns.seconds(0.0) <= goal and turns.settled(0.0):
             return 0.0
         if miss[near] <= CLOSE and turns.settled(near):
             return near
         # close, but perhaps by chance: once more; else where the goal is expected
-        guess = near if miss[near] <= CLOSE else _guess(turns, goal, number)
+        if turns.seconds(0.0) <= goal:
+            guess = 0.0
+        else:
+            guess = near if miss[near] <= CLOSE else _guess(turns, goal, number)
         turns.take(guess, pruned(guess))
-    fine = [share for share in turns.shares() if turns.seconds(share) <= goal * (1 + TOLERANCE)]
+    fine = [share for share in turns.shares() if turns.seconds(share) <= goal * (1 + TOLERANCE)] or turns.shares()
     return min(fine, key=lambda share: abs(turns.seconds(share) / goal - 1))
 
 

@@ -20,7 +20,7 @@ hoyer: the proximal step, after which the gammas of each layer are scaled back t
 makes a net blind to the common scale of a layer's gammas, so the other two first shrink all of them alike, at no cost
 to the loss, until they drown in the betas. At a constant L2 norm an L1 penalty is a penalty on Hoyer's measure L1 / L2
 (Hoyer, 2004; of gradients: Yang, Wen and Li, DeepHoyer, 2020), which holds nothing against a common scale: the weaker
-gammas of a layer pay and the stronger ones gain, and no layer dies whole.
+gammas of a layer pay and the stronger ones gain.
 
 A moving average of the weights only comes near zero: `silence` gives it the zeros of the module when it is written.
 That is harmless once the sets have been at zero for as long as the average remembers, not right after they died.
@@ -87,8 +87,6 @@ class Sparsity:
         position[self.sets] = np.arange(self.sets.size)
         self._rows = torch.from_numpy(position[owner])  # gamma -> row of its set; one row more for all others
         self._members = torch.from_numpy(_members(position[owner], self.sets.size))
-        sizes = [len(sets) for _, sets in self._layers]
-        self._layer_of = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes))  # of each gamma
         counts = (self._members < len(owner)).sum(1)
         self._roots = counts.to(torch.float32).sqrt()
         self._relief = torch.ones(self.sets.size)
@@ -213,15 +211,12 @@ class Sparsity:
 
     def _rescaled(self, flat: Tensor, shrunk: Tensor) -> Tensor:
         """`shrunk`, with the L2 norm that each layer's penalised gammas have in `flat`, where any is left."""
-        if self._layer_of.device != flat.device:
-            self._layer_of = self._layer_of.to(flat.device)
-        mine = self._rows < self.sets.size
-        sums = [
-            flat.new_zeros(len(self._layers)).index_add_(0, self._layer_of[mine], values[mine].square())
-            for values in (flat, shrunk)
-        ]
-        ratio = torch.where(sums[1] > 0, sums[0] / sums[1], torch.ones_like(sums[1])).sqrt()
-        return torch.where(mine, shrunk * ratio[self._layer_of], shrunk)
+        mine, parts = self._rows < self.sets.size, []
+        for before, after, own in zip(self._split(flat), self._split(shrunk), self._split(mine)):
+            sums = [torch.where(own, values, torch.zeros_like(values)).square().sum() for values in (before, after)]
+            ratio = torch.where(sums[1] > 0, sums[0] / sums[1], torch.ones_like(sums[1])).sqrt()
+            parts.append(torch.where(own, after * ratio, after))
+        return torch.cat(parts)
 
     def _norms(self, flat: Tensor) -> Tensor:
         return torch.cat([flat, flat.new_zeros(1)])[self._members].square().sum(1).sqrt()

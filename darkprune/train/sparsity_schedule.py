@@ -13,7 +13,7 @@ Schedule = NamedTuple(
         # constant; global: all sets are relaxed; local: those with the largest gammas, as pruning would keep them;
         # taylor: those that the loss would miss most, and before that all of them
         ("kind", str),
-        ("since", float),  # share of the training after which sets are relaxed
+        ("since", float),  # share of the training after which sets are relaxed; with taylor, the others penalised
         ("relaxed", float),  # what is left of the strength then; with global at the end, reached in a straight line
         ("channels", float),  # with local and taylor: share of the filters that pruning is to remove
     ],
@@ -40,6 +40,8 @@ def require_schedule(schedule: Schedule) -> None:
     if schedule.kind not in KINDS:
         raise UsageError("unknown sparsity schedule {!r}".format(schedule.kind), hint="use one of " + ", ".join(KINDS))
     shares = (schedule.since, schedule.relaxed, schedule.channels)
-    if not all(0 <= share <= 1 for share in shares) or (schedule.kind == "global" and schedule.since == 1):
+    late = schedule.kind in ("global", "taylor") and schedule.since == 1
+    none = schedule.kind in CHOOSING and schedule.channels == 0
+    if not all(0 <= share <= 1 for share in shares) or late or none:
         cause = "a sparsity schedule is made of shares, not {}, {} and {}".format(*shares)
-        raise UsageError(cause, hint="use numbers from 0 to 1")
+        raise UsageError(cause, hint="use numbers from 0 to 1, a start before the end, and some channels")

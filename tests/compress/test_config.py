@@ -59,6 +59,13 @@ def test_stages_without_training(folder):
     assert [stage.folder for stage in stages_of(config)] == ["01-original", "02-prune-1"]
 
 
+@pytest.mark.parametrize("text", ["constant", "global:0.5:0.1", "local:0.5:0.1:0.6", "taylor:0.1:0:0.84"])
+def test_schedules_of_the_penalty(folder, text):
+    sparsify = "weights = net.weights\n[sparsify]\nepochs=3\nstrength=0.1\nmethod = hoyer\nschedule = "
+    config = read(folder, MODEL + sparsify + text + "\n" + OUTPUT)
+    assert (config["sparsify"]["method"], config["sparsify"]["schedule"]) == ("hoyer", text)
+
+
 def test_criteria_by_either_name(folder):
     text = MODEL + "weights = net.weights\n[prune]\nchannels = 0.5\n{} = l1,apoz\n" + OUTPUT
     assert [read(folder, text.format(name))["prune"]["score"] for name in ("score", "criterion")] == ["l1,apoz"] * 2

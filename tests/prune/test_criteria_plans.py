@@ -149,6 +149,11 @@ def test_ranks_are_shares_of_the_filters():
     np.testing.assert_allclose(ranks(scores, counts, groups), [1.0, np.nan, 2 / 6.0, 1.0, 0.25])
 
 
+def test_sets_of_the_same_score_have_the_same_rank():
+    scores, counts = np.array([0.0, 0.9, 0.0, 0.0]), np.array([1, 1, 2, 1])
+    np.testing.assert_allclose(ranks(scores, counts), [0.8, 1.0, 0.8, 0.8])
+
+
 def test_combinations_of_ranks():
     found = [np.array([0.2, 0.8, np.nan, np.nan]), np.array([0.6, 0.4, 0.5, np.nan])]
     for how, weights, expected in (

@@ -229,7 +229,13 @@ def test_gammas_that_cannot_go_are_left_alone():
         ),
         (
             {"schedule": Schedule("local", 0.5, 2, 0.8)},
-            "error: a sparsity schedule is made of shares, not 0.5, 2 and 0.8\nhint: use numbers from 0 to 1",
+            "error: a sparsity schedule is made of shares, not 0.5, 2 and 0.8\n"
+            "hint: use numbers from 0 to 1, a start before the end, and some channels",
+        ),
+        (
+            {"schedule": Schedule("taylor", 1, 0, 0.8)},
+            "error: a sparsity schedule is made of shares, not 1, 0 and 0.8\n"
+            "hint: use numbers from 0 to 1, a start before the end, and some channels",
         ),
     ],
 )
