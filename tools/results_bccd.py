@@ -82,11 +82,14 @@ def made(step, steps):
     if os.path.exists(told):
         with open(told) as stream:
             about = json.load(stream)
+    if about.get("commands", step.commands) != step.commands:
+        sys.exit("error: {} holds what other commands made; remove it, and what was made of it".format(step.folder))
     if about["done"]:
         return about
     for name in step.needs:
         made(steps[name], steps)
     os.makedirs(os.path.join(ROOT, step.folder), exist_ok=True)
+    about["commands"] = step.commands
     about["commits"] = list(OrderedDict.fromkeys(about["commits"] + [commit()]))
     for command in step.commands:
         began = time.time()

@@ -10,15 +10,17 @@ CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "150", "60", "60"  # epochs
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
-FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50", "--ema-alpha", "0.997"]
-FASTEST += ["--adam", "1", "--learning-rate", "0.001", "--random", "0"]
+FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50"]
+FASTEST += ["--adam", "1", "--random", "0"]
+FASTEST_RATE = ["--learning-rate", "0.001", "--ema-alpha", "0.997"]
 TIMED = ("baseline", "sparse", "60", "60 + 8 blocks", "70", "80", "80 + 8 blocks", "90", "95")
+STRENGTHS = {"hoyer": "15", "proximal": "8", "subgradient": "0.8"}  # of the loss of an image, a sum over its cells
 SPARSIFY = {
-    "hoyer": ["--sparsity", "15", "--learning-rate", "0.001", "--ema-alpha", "0.99"],
+    "hoyer": ["--learning-rate", "0.001", "--ema-alpha", "0.99"],
     # Adam's steps are as long as the rate wherever the gradient keeps its sign, so that a threshold of the rate's size
     # would silence everything or nothing: these two are trained with momentum
-    "proximal": ["--sparsity", "8", "--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"],
-    "subgradient": ["--sparsity", "0.8", "--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"],
+    "proximal": ["--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"],
+    "subgradient": ["--adam", "0", "--learning-rate", "0.0005", "--ema-alpha", "0.98"],
 }
 TUNE = ["--learning-rate", "0.001", "--set", "mosaic=0"]
 
@@ -106,15 +108,15 @@ def _yolo_fastest(plan):
     """A detector of COCO's 80 classes becomes one of 3, and is pruned."""
     stem = os.path.join(plan.folder, "yolo-fastest-of-3")
     edit = [["edit", COCO + ".cfg", COCO + ".weights", "-o", stem, "--classes", "3", "--overwrite"]]
-    options = ["--partial", COCO + ".cfg"] + FASTEST
+    options = ["--partial", COCO + ".cfg"] + FASTEST + FASTEST_RATE
     base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
     plan.steps["Yolo-Fastest"] = base._replace(commands=edit + base.commands)
-    options = ["--sparsity-method", "hoyer", "--sparsity-schedule", "taylor:0.1:0:0.35"] + SPARSIFY["hoyer"]
-    sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", FASTEST + options, ["Yolo-Fastest"])
+    options = FASTEST + _penalty("hoyer", 0.35)
+    sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", options, ["Yolo-Fastest"])
     pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
     plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
     for way in ("fine-tuned", "distilled", "reinit"):
-        options, needs, epochs = list(FASTEST), ["Yolo-Fastest 30"], TUNED
+        options, needs, epochs = FASTEST + FASTEST_RATE, ["Yolo-Fastest 30"], TUNED
         if way == "distilled":
             options, needs = options + ["--teacher", base.cfg, base.weights], needs + ["Yolo-Fastest"]
         if way == "reinit":
@@ -123,12 +125,15 @@ def _yolo_fastest(plan):
 
 
 def _sparse(plan, base, name, method, share=None, strength=None, chosen="taylor:0.1"):
+    options = _penalty(method, share, strength, chosen)
+    return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
+
+
+def _penalty(method, share=None, strength=None, chosen="taylor:0.1"):
     """share: of the filters that are to die; the others are let off. strength: another than usual. chosen: how and
     since when it is known which."""
-    options = ["--sparsity-method", method] + SPARSIFY[method] + (["--sparsity", strength] if strength else [])
-    if share is not None:
-        options += ["--sparsity-schedule", "{}:0:{:g}".format(chosen, share)]
-    return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
+    options = ["--sparsity-method", method, "--sparsity", strength or STRENGTHS[method]] + SPARSIFY[method]
+    return options + (["--sparsity-schedule", "{}:0:{:g}".format(chosen, share)] if share is not None else [])
 
 
 def _recovered(plan, base, sparse, name, options):
