@@ -10,7 +10,7 @@ from darkprune.prune.criteria import CRITERIA
 from darkprune.prune.score import GROUPINGS
 from darkprune.train.random_weights import MOST as MOST_SEED
 from darkprune.train.settings import Settings
-from darkprune.train.sparsity_schedule import parse_schedule, require_schedule
+from darkprune.train.sparsity_schedule import parse_schedule
 
 TRAINING = ("train", "sparsify", "finetune")  # sections that may hold any option of [net]
 AMOUNTS = ("channels", "parameters", "bflops", "bytes")  # how far to prune; [prune] has at most one
@@ -69,7 +69,7 @@ def _one_of(default: str, *others: str) -> Key:
 
 def _schedule(text: str) -> str:
     try:
-        require_schedule(parse_schedule(text))
+        parse_schedule(text)
     except UsageError as error:
         raise ValueError(text) from error
     return text

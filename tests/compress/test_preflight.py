@@ -53,7 +53,7 @@ def test_an_earlier_run_of_other_stages_is_not_written_over(refused, tmp_path, p
             "strength = 0.5\nschedule = global:2:5",
             "run.ini:11: error: a sparsity schedule is made of shares, not 2.0, 5.0 and 0.0\n"
             "   11 | schedule = global:2:5\n"
-            "hint: use numbers from 0 to 1\n",
+            "hint: use numbers from 0 to 1, a start before the end, and some channels\n",
         ),
         (
             "epochs = 2",
