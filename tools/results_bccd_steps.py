@@ -153,7 +153,7 @@ def _tuned(plan, base, pruned, name, ways):
 
 
 def _int8(plan, name, method):
-    """Ranges by a method: chosen by the accuracy on 60 of the training images; entropy is the default."""
+    """Ranges by a method; entropy is the default of calibrate."""
     source, made = plan.steps[name], "{} INT8 {}".format(name, method)
     ranges = os.path.join(plan.folder, made.replace(" ", "-"), "ranges.json")
     images = os.path.join(os.path.dirname(DATA), "trainval.txt")

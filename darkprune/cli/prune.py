@@ -128,8 +128,14 @@ def _pruned(
     """Prunes by what was given, or to a budget; the files that are read for that are added to `inputs`."""
     ranking, criterion = given.get("block_rank"), given.get("criterion", DEFAULTS.criterion)
     seed = require_seed(given.get("seed", 0))
+    if ranking == "damage" and not given.get("blocks") and arguments.search is None:
+        raise UsageError("--block-rank damage does nothing without --blocks", hint="give --blocks N, or leave it out")
     measure, files = measurer(arguments, net, criterion, ranking, seed)
     inputs += files
+    idle = [flag for flag in ("--images", "--count") if measure is None and getattr(arguments, flag[2:]) is not None]
+    if idle:
+        cause = "{} does nothing: no criterion is measured on images here".format(" and ".join(idle))
+        raise UsageError(cause, hint="leave it out, or give --criterion entropy and --images or --data")
     evidence = None
     if measure is not None and ranking == "damage":
         evidence = measure.with_blocks(net, given.get("absorb", DEFAULTS.absorb), arguments.force)

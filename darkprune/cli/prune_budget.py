@@ -68,7 +68,22 @@ def asked(arguments: argparse.Namespace) -> Optional[Tuple[str, Any]]:
         return None
     if arguments.sensitivity is not None and arguments.search is None:
         raise UsageError("--sensitivity needs --search", hint="--search 50 tries 50 combinations")
-    return given[0]
+    flag, value = given[0]
+    if arguments.threads is not None and flag != "--target-latency":
+        raise UsageError("--threads does nothing without --target-latency", hint="leave it out")
+    if arguments.search is not None and flag == "--max-drop":
+        raise UsageError("--search needs a target to meet, not --max-drop", hint="give one of " + ", ".join(FLAGS[:-1]))
+    if flag == "--max-drop":
+        _require_drop(arguments, value)
+    return flag, value
+
+
+def _require_drop(arguments: argparse.Namespace, points: float) -> None:
+    """Raises UsageError for a fall of the accuracy that cannot be measured."""
+    if arguments.data is None:
+        raise UsageError("--max-drop measures accuracy", hint="give --data F.data")
+    if not 0 <= points <= 100:
+        raise UsageError("--max-drop {:g} is no number of points".format(points), hint="use 0 to 100: 1.5")
 
 
 def pruned_to(
@@ -176,10 +191,6 @@ def _accurate(
     net: Net, arguments: argparse.Namespace, made: latency_search.Prune, points: float, record: Dict[str, Any]
 ) -> float:
     """The share that costs at most so many points."""
-    if arguments.data is None:
-        raise UsageError("--max-drop measures accuracy", hint="give --data F.data")
-    if not 0 <= points <= 100:
-        raise UsageError("--max-drop {:g} is no number of points".format(points), hint="use 0 to 100: 1.5")
     measure, known = _accuracy(net, arguments), {}  # type: Any, Dict[float, float]
 
     def accurate(share: float) -> float:
@@ -207,8 +218,6 @@ def _searched(
 ) -> Dict[str, Any]:
     """Options of `prune` for the best combination of several knobs."""
     flag, value = budget
-    if flag == "--max-drop":
-        raise UsageError("--search needs a target to meet, not --max-drop", hint="give one of " + ", ".join(FLAGS[:-1]))
     knob_search.library()
     timed = flag == "--target-latency"
     losses = sensitivity.losses(arguments.sensitivity, net) if arguments.sensitivity is not None else {}

@@ -204,7 +204,7 @@ def _refuse_nothing(sets: Channels, found: Selection, options: Options) -> None:
         return
     reasons = sorted({str(sets.pin_reason(n)) for n in np.flatnonzero(sets.pinned >= 0)} - {"the image"})
     if (np.isnan(found.scores) & (sets.filters > 0) & (sets.pinned < 0)).any():
-        cure = "its filters have {}; --score l2 scores them by their weights".format(_missing(options))
+        cure = "its filters have {}; --criterion l2 scores them by their weights".format(_missing(options))
     else:
         cure = "; ".join(reasons[:4])
     raise UsageError("no filter of this net can be removed", hint=cure)
@@ -286,7 +286,7 @@ def _notice_channels(options: Options, found: Any, sets: Channels, notices: List
     missing = np.isnan(found.scores) & (sets.filters > 0) & (sets.pinned < 0)
     if missing.any():
         cause = "{} channel sets have {} and are kept".format(int(np.count_nonzero(missing)), _missing(options))
-        notices.append(Notice(cause, None, "--score l2 scores them by their weights"))
+        notices.append(Notice(cause, None, "--criterion l2 scores them by their weights"))
 
 
 def _notice_damage(preflight: Dict[str, Any], by_channels: float, force: bool, notices: List[Notice]) -> None:

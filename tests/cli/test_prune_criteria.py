@@ -89,6 +89,15 @@ def test_help_names_all_criteria(capsys):
             "error: the damage of removing blocks is measured on images, and there are none\n"
             "hint: give --images DIR, or --data FILE.data\n",
         ),
+        (
+            ["--images", "photos"],
+            "error: --images does nothing: no criterion is measured on images here\n"
+            "hint: leave it out, or give --criterion entropy and --images or --data\n",
+        ),
+        (
+            ["--block-rank", "damage"],
+            "error: --block-rank damage does nothing without --blocks\nhint: give --blocks N, or leave it out\n",
+        ),
         (["--count", "0"], "error: --count 0 is no number of images\nhint: use 1 or more\n"),
         (["--seed", "-1"], "error: --seed -1 is no seed\nhint: use a number from 0 to 4294967295\n"),
         (

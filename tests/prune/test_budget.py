@@ -134,6 +134,10 @@ def test_fatal_damage_still_needs_force(told, tmp_path):
             "--target-latency, --max-drop\n",
         ),
         (
+            ["--target-bytes", "9000", "--threads", "2"],
+            "error: --threads does nothing without --target-latency\nhint: leave it out\n",
+        ),
+        (
             ["--target-bytes", "9000", "--sensitivity", "s.csv"],
             "error: --sensitivity needs --search\nhint: --search 50 tries 50 combinations\n",
         ),

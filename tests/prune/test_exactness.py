@@ -209,7 +209,7 @@ def test_a_layer_without_batch_norm_is_kept_and_reported(tmp_path):
     assert 1 not in pruned.plan.removed_channels
     assert {"sets": 16, "reason": "no batch-norm gamma to score"} in pruned.plan.kept
     told = [(notice.message, notice.hint) for notice in pruned.notices]
-    cure = "--score l2 scores them by their weights"
+    cure = "--criterion l2 scores them by their weights"
     assert ("16 channel sets have no batch norm to score and are kept", cure) in told
     net, pruned = made(tmp_path, "no batch norm", score="l2")
     assert 1 in pruned.plan.removed_channels
