@@ -18,7 +18,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from alexnet_data import ROOT, SEED, SOURCE, prepare  # noqa: E402
+from fashion_mnist import ROOT, SEED, SOURCE, prepare  # noqa: E402
 from results import write  # noqa: E402
 
 from darkprune.backends.clock import Clock  # noqa: E402

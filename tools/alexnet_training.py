@@ -19,7 +19,7 @@ from torch.nn import functional
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from alexnet_data import NAMES, SEED, load, scaling  # noqa: E402
+from fashion_mnist import NAMES, SEED, load, scaling  # noqa: E402
 
 from darkprune.backends.torch_module import NetModule, to_net  # noqa: E402
 from darkprune.darknet.pair import write_file  # noqa: E402

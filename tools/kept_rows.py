@@ -1,9 +1,13 @@
 """Rows of long measurements, each kept in a file as soon as it is there: a run that is cut short loses nothing."""
 
+import csv
 import hashlib
 import json
 import os
 import re
+import subprocess
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def digest(files):
@@ -28,3 +32,28 @@ def kept(folder, name, key, measure):
         json.dump(row, stream, indent=1, sort_keys=True)
     os.replace(path + ".tmp", path)
     return row
+
+
+def read(path):
+    """The rows of a CSV file, as dicts of text; none where there is no file."""
+    if not os.path.exists(path):
+        return []
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def append(path, columns, row):
+    """Puts a row at the end of a CSV file, under a head of the columns' names."""
+    fresh = not os.path.exists(path)
+    with open(path, "a", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def commit():
+    """The commit that is checked out, with a + where files differ from it, other than rows."""
+    text = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).decode("ascii").strip()
+    changed = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/*.csv", ":!docs/results.md"]
+    return text + ("+" if subprocess.check_output(changed, cwd=ROOT).strip() else "")

@@ -11,7 +11,6 @@ Training images are the set's trainval list (292), accuracies are those of its t
 """
 
 import argparse
-import csv
 import json
 import os
 import shlex
@@ -28,6 +27,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 
 import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
+from kept_rows import append, commit  # noqa: E402
 from results import write as write_part  # noqa: E402
 from results_bccd_steps import COCO, DATA, FOLDER, TIMED, steps_of  # noqa: E402
 
@@ -113,13 +113,6 @@ def _checkpoint(command):
     return os.path.join(folder, os.path.splitext(os.path.basename(command[1]))[0] + "_last.npz")
 
 
-def commit():
-    """The commit that is checked out, with a + where files differ from it, other than the rows."""
-    text = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).decode("ascii").strip()
-    changed = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/bccd*.csv"]
-    return text + ("+" if subprocess.check_output(changed, cwd=ROOT).strip() else "")
-
-
 def run(step, steps, seed):
     """Carries out a step that has no row yet, and appends it."""
     about = made(step, steps)
@@ -130,8 +123,8 @@ def run(step, steps, seed):
     row["command"] = " && ".join("darkprune " + " ".join(map(shlex.quote, c)) for c in step.commands)
     numbers = [str(int(round(10000 * value))) for value in draws]
     if (str(seed), step.name) not in page.draws():  # a run that was killed here may have left them
-        _append(page.DRAWS, ("seed", "step", "ap50"), {"seed": seed, "step": step.name, "ap50": " ".join(numbers)})
-    _append(page.ROWS, page.COLUMNS, row)
+        append(page.DRAWS, ("seed", "step", "ap50"), {"seed": seed, "step": step.name, "ap50": " ".join(numbers)})
+    append(page.ROWS, page.COLUMNS, row)
     sys.stderr.write("{}\n".format(json.dumps(row)))
 
 
@@ -149,16 +142,7 @@ def speed(seed):
     for made in found["runs"]:
         row = {"seed": seed, "step": called[made["model"]], "runner": made["runner"], "commit": commit()}
         row["ms"] = "{:.2f}".format(made["median_ms"])
-        _append(page.SPEED, page.SPEED_COLUMNS, row)
-
-
-def _append(path, columns, row):
-    fresh = not os.path.exists(path)
-    with open(path, "a", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
+        append(page.SPEED, page.SPEED_COLUMNS, row)
 
 
 def prepare():

@@ -1,9 +1,9 @@
 """The tables that tools/results_bccd.py makes of its rows."""
 
-import csv
 import os
 
 import numpy as np
+from kept_rows import read
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS, DRAWS = (os.path.join(ROOT, "docs", name) for name in ("bccd.csv", "bccd-resamples.csv"))
@@ -15,21 +15,14 @@ HEAD = "| step | seeds | AP50 | against the baseline | Darknet's map | parameter
 HEAD += "|---|---|---|---|---|---|---|---|---|\n"
 
 
-def _read(path):
-    if not os.path.exists(path):
-        return []
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def rows():
     """All rows, as measured, in order."""
-    return _read(ROWS)
+    return read(ROWS)
 
 
 def draws():
     """(seed, step) -> float64 [resamples]: AP50 of each resample of the test images."""
-    return {(row["seed"], row["step"]): np.array(row["ap50"].split(), float) / 10000 for row in _read(DRAWS)}
+    return {(row["seed"], row["step"]): np.array(row["ap50"].split(), float) / 10000 for row in read(DRAWS)}
 
 
 def _names(found):
@@ -68,7 +61,7 @@ def accuracy():
 
 def speed():
     """The table of times."""
-    found = _read(SPEED)
+    found = read(SPEED)
     if not found:
         return "Nothing was measured yet.\n"
     text = "| pair | ms in OpenCV | ratio | ms in Darknet | ratio |\n|---|---|---|---|---|\n"
