@@ -61,10 +61,11 @@ class TestImages:
 
 def carry_out(command):
     """Runs a darkprune command, quietly. Ends this program where it fails."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         status = darkprune(list(command))
     if status:
-        sys.exit("error: darkprune {} ended with status {}".format(" ".join(command), status))
+        sys.exit("{}error: darkprune {} ended with status {}".format(said.getvalue(), " ".join(command), status))
 
 
 def trained(step):

@@ -68,6 +68,8 @@ def asked(arguments: argparse.Namespace) -> Optional[Tuple[str, Any]]:
         return None
     if arguments.sensitivity is not None and arguments.search is None:
         raise UsageError("--sensitivity needs --search", hint="--search 50 tries 50 combinations")
+    if arguments.search is not None:
+        knob_search.require_trials(arguments.search)
     flag, value = given[0]
     if arguments.threads is not None and flag != "--target-latency":
         raise UsageError("--threads does nothing without --target-latency", hint="leave it out")

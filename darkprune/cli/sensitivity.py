@@ -20,6 +20,7 @@ from darkprune.cli.running import fastest_runner
 from darkprune.darknet.pair import require_writable, write_file
 from darkprune.data import image_list
 from darkprune.data.data_file import DataFile
+from darkprune.detect.image_file import read_bytes
 from darkprune.detect.preprocess import require_image_input
 from darkprune.errors import UsageError
 from darkprune.evaluate.net_accuracy import NetAccuracy
@@ -82,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Appended(arguments.output, setup.head, inputs) as rows:
         measured = measure(setup, tasks, rows, arguments.jobs, progress("rows", "row"))
         wanted = {task.part for task in tasks}
-        found = [one for one in ranked(rows) if one.part in wanted]
+        found = [one for one in ranked(rows, shares) if one.part in wanted]
     files = [arguments.output] + ([arguments.plot] if arguments.plot else [])
     if arguments.plot:
         title = "{}, criterion {}".format(os.path.basename(arguments.weights), arguments.criterion)
@@ -133,6 +134,7 @@ def _setup(net: Net, arguments: argparse.Namespace) -> Tuple[Setup, List[str]]:
         accuracy = NetAccuracy(data, net, str(runner))
         metric, used = accuracy.metric, accuracy.images
         inputs += data.files() + used
+        words.append("labels=" + accuracy.labels_key())
     if used:
         words += ["runner={}".format(runner), "images={}:{}".format(len(used), _digest(used))]
     values = _evidence(net, arguments, inputs)
@@ -162,9 +164,11 @@ def _digest_of(values: Values) -> str:
 
 
 def _digest(images: List[str]) -> str:
-    """A short name for these images, by name and size: reading thousands takes minutes."""
-    lines = ["{} {}\n".format(os.path.basename(path), os.path.getsize(path)) for path in images]
-    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    """A short name for what these images hold. Raises UsageError for one that cannot be read."""
+    digest = hashlib.sha256()
+    for path in images:
+        digest.update(hashlib.sha256(read_bytes(path)).digest())
+    return digest.hexdigest()[:12]
 
 
 def _as_dict(

@@ -1,9 +1,12 @@
 """The accuracy of nets in memory, on one data set and in one runner: what searches ask again and again."""
 
+import hashlib
 import os
 import tempfile
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional
+
+import numpy as np
 
 from darkprune.backends.model import Model
 from darkprune.data.data_file import DataFile
@@ -58,6 +61,18 @@ class NetAccuracy:
             self._examples = read_data(data, split, net, problems)
         problems.settle()
         self.images: List[str] = self._examples.images
+
+    def labels_key(self) -> str:
+        """A short name for what the images are said to show."""
+        digest = hashlib.sha256(repr(self._examples.names).encode("utf-8", "surrogateescape"))
+        if self.metric == "top1":
+            digest.update(np.array(self._examples.classes, np.int64).tobytes())
+        else:
+            for truth in self._examples.truths + (self._difficult or []):
+                digest.update(np.array([len(truth.classes)], np.int64).tobytes())
+                digest.update(np.ascontiguousarray(truth.classes).tobytes())
+                digest.update(np.ascontiguousarray(truth.boxes).tobytes())
+        return digest.hexdigest()[:12]
 
     def __call__(self, net: Net) -> float:
         """The accuracy in 0..1."""

@@ -79,13 +79,18 @@ def space_of(
     return Space((0, free) if blocks is None else (blocks, blocks), rounds, groups, start, operations)
 
 
+def require_trials(trials: int) -> None:
+    """Raises UsageError for a number of combinations that is none."""
+    if trials < 1:
+        raise UsageError("--search {} is too few".format(trials), hint="50 combinations are a good beginning")
+
+
 def search(space: Space, first: Outcome, evaluate: Evaluate, trials: int, seed: int) -> Tuple[Outcome, int]:
     """The best of the `first` outcome and of `trials` combinations, and which it is: 0 for the first.
 
     Raises MissingDependency without Optuna, UsageError for fewer than 1 trial.
     """
-    if trials < 1:
-        raise UsageError("--search {} is too few".format(trials), hint="50 combinations are a good beginning")
+    require_trials(trials)
     optuna = library()
     found: List[Outcome] = [first]
 

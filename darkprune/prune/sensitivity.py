@@ -146,11 +146,20 @@ def loss_of(row: Row, baseline: Optional[float]) -> float:
     return max(0.0, (baseline or 0.0) - row.value)
 
 
-def ranked(table: Table) -> List[Ranked]:
-    """The parts of a table, the most sensitive first."""
+def ranked(table: Table, shares: Optional[Sequence[float]] = None) -> List[Ranked]:
+    """The parts of a table, the most sensitive first, each by the mean of its losses.
+
+    Args: shares: of widths, that count; None for those that every width of the table has.
+    """
+    if shares is None:
+        each = OrderedDict()  # type: Dict[Tuple[int, ...], set]
+        for row in table.rows:
+            if row.kind == WIDTH:
+                each.setdefault(row.layers, set()).add(row.share)
+        shares = list(set.intersection(*each.values())) if each else []
     groups = OrderedDict()  # type: Dict[Part, List[Tuple[float, float]]]
     for row in table.rows:
-        if row.kind in (WIDTH, BLOCK):
+        if row.kind == BLOCK or (row.kind == WIDTH and row.share in shares):
             groups.setdefault(Part(row.kind, row.layers), []).append((row.share, loss_of(row, table.baseline)))
     found = [
         Ranked(part, sum(loss for _, loss in losses) / len(losses), sorted(losses)) for part, losses in groups.items()
@@ -159,11 +168,19 @@ def ranked(table: Table) -> List[Ranked]:
 
 
 def losses(path: str, net: Net) -> Dict[Tuple[int, ...], float]:
-    """Layers of each tied width -> its sensitivity, of a table of `net`. Raises UsageError for that of another pair."""
+    """Layers of each tied width -> its sensitivity, of a table of `net`, over the shares that every width has there.
+
+    Raises UsageError for that of another pair, and for one that has no share of every width.
+    """
     table = read(path)
     if table.rows and table.rows[0].pair != short_key(net):
         raise UsageError("this sensitivity is of another pair", place(path), "measure that of this pair")
-    return {one.part.layers: one.loss for one in ranked(table) if one.part.kind == WIDTH}
+    found = {one.part.layers: one.loss for one in ranked(table) if one.part.kind == WIDTH}
+    missing = [part.layers for part in parts_of(net) if part.kind == WIDTH and part.layers not in found]
+    if missing:
+        cause = "no share was measured of every tied width, such as that of layer {}".format(missing[0][0])
+        raise UsageError(cause, place(path), "run darkprune sensitivity again: it goes on where it was ended")
+    return found
 
 
 def short_key(net: Net) -> str:

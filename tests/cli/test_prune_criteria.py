@@ -98,6 +98,10 @@ def test_help_names_all_criteria(capsys):
             ["--block-rank", "damage"],
             "error: --block-rank damage does nothing without --blocks\nhint: give --blocks N, or leave it out\n",
         ),
+        (
+            ["--criterion", "l1", "--combine", "union"],
+            "error: --combine does nothing with one criterion\nhint: give several: --criterion l1,entropy\n",
+        ),
         (["--count", "0"], "error: --count 0 is no number of images\nhint: use 1 or more\n"),
         (["--seed", "-1"], "error: --seed -1 is no seed\nhint: use a number from 0 to 4294967295\n"),
         (
@@ -108,3 +112,9 @@ def test_help_names_all_criteria(capsys):
 )
 def test_errors(words, expected, pair, capsys):
     assert told(capsys, pair, *words) == (2, "", expected)
+
+
+def test_steps_of_nothing(pair, tmp_path, capsys):
+    assert main(["prune", *pair, "-o", str(tmp_path / "out"), "--blocks", "1", "--steps", "3"]) == 2
+    expected = "error: --steps does nothing without --channels\nhint: give --channels R, or leave it out\n"
+    assert capsys.readouterr().err == expected

@@ -138,6 +138,10 @@ def test_fatal_damage_still_needs_force(told, tmp_path):
             "error: --threads does nothing without --target-latency\nhint: leave it out\n",
         ),
         (
+            ["--target-bytes", "9000", "--search", "0"],
+            "error: --search 0 is too few\nhint: 50 combinations are a good beginning\n",
+        ),
+        (
             ["--target-bytes", "9000", "--sensitivity", "s.csv"],
             "error: --sensitivity needs --search\nhint: --search 50 tries 50 combinations\n",
         ),

@@ -1,6 +1,7 @@
 """Sensitivity: its rows against pruning by hand, its table that goes on where it ended, and the processes it takes."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.cli.main import main
 from darkprune.darknet.pair import write_file
 from darkprune.data.data_file import DataFile
+from darkprune.data.data_set import read_detection
+from darkprune.data.labels import candidates
 from darkprune.errors import UsageError
 from darkprune.evaluate.net_accuracy import NetAccuracy
 from darkprune.graph.build import load
@@ -118,6 +121,14 @@ def test_losses():
     assert [(one.part.layers, round(one.loss, 9)) for one in ranked(Table(rows))] == [((3,), 0.3), ((0,), 0.2)]
 
 
+def test_widths_compare_over_the_shares_that_all_have():
+    row = Row("k", "gamma", "predicted", "", WIDTH, (0,), 0.5, 1, 1, 0.2, None)
+    rows = [row._replace(predicted=0.1), row._replace(share=0.9, predicted=0.9)]
+    rows += [row._replace(layers=(3,), predicted=0.3)]
+    assert [(one.part.layers, one.loss) for one in ranked(Table(rows))] == [((3,), 0.3), ((0,), 0.1)]
+    assert [(one.part.layers, one.loss) for one in ranked(Table(rows), [0.9])] == [((0,), 0.9)]
+
+
 # ---- the table
 
 
@@ -197,6 +208,14 @@ def test_a_search_takes_it_up(measured, net, tmp_path):
     measured()
     found = losses(str(tmp_path / "s.csv"), net)
     assert set(found) == {(0, 1), (3,), (4,)} and all(0 < loss < 1 for loss in found.values())
+    lines = (tmp_path / "s.csv").read_bytes().splitlines(True)
+    (tmp_path / "part.csv").write_bytes(b"".join(lines[:4]))
+    with pytest.raises(UsageError) as raised:
+        losses(str(tmp_path / "part.csv"), net)
+    assert str(raised.value) == (
+        "{}: error: no share was measured of every tied width, such as that of layer 4\n"
+        "hint: run darkprune sensitivity again: it goes on where it was ended".format(tmp_path / "part.csv")
+    )
     other = small_nets.net(tmp_path, NET, "other", seed=8)
     with pytest.raises(UsageError) as raised:
         losses(str(tmp_path / "s.csv"), other)
@@ -262,6 +281,17 @@ def test_on_images_and_on_data(tmp_path, capsys):
     by_hand = [net] + [prune(net, channels=0.5, only={n: range(8)}, force=True).net for n in (0, 1)]
     assert [row.value for row in rows] == [float("{:.6g}".format(accuracy(some))) for some in by_hand]
     capsys.readouterr()
+    labels = labels_of(DataFile.read(data))
+    with open(labels, "a") as stream:
+        stream.write("0 0.5 0.5 0.25 0.25\n")
+    assert main(argv + [str(tmp_path / "data.csv"), "--data", data]) == 2  # other labels, other values
+    assert "data.csv" in capsys.readouterr().err
+
+
+def labels_of(data):
+    """A label file of the valid images."""
+    found = [path for image in read_detection(data).images for path in candidates(image) if os.path.exists(path)]
+    return found[0]
 
 
 @pytest.mark.parametrize(
