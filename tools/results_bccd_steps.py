@@ -81,12 +81,13 @@ def steps_of(seed):
     plan = Plan(seed)
     base = plan.train("baseline", CFG, None, BASELINE)
     sparse = _sparse(plan, base, "sparse", "hoyer", 0.82)
-    _recovered(plan, base, sparse, "60", ["--channels", "0.6"])
-    _recovered(plan, base, sparse, "60 + 8 blocks", ["--channels", "0.6", "--blocks", "8"])
+    fewer = ("fine-tuned", "distilled") + (("reinit",) if seed == 0 else ())
+    _recovered(plan, base, sparse, "60", ["--channels", "0.6"], fewer)
+    _recovered(plan, base, sparse, "60 + 8 blocks", ["--channels", "0.6", "--blocks", "8"], fewer)
     _recovered(plan, base, sparse, "70", ["--channels", "0.7"], ("distilled",))
     harder = _sparse(plan, base, "sparse harder", "hoyer", 0.84, "25")
     _recovered(plan, base, harder, "80", ["--channels", "0.8"])
-    _recovered(plan, base, harder, "80 + 8 blocks", ["--channels", "0.8", "--blocks", "8"])
+    _recovered(plan, base, harder, "80 + 8 blocks", ["--channels", "0.8", "--blocks", "8"], fewer)
     for method in ("entropy", "max"):
         _int8(plan, "70 distilled", method)
     if seed == 0:
@@ -111,22 +112,23 @@ def _once(plan, base, sparse, harder):
 
 
 def _yolo_fastest(plan):
-    """A detector of COCO's 80 classes becomes one of 3, and is pruned."""
+    """A detector of COCO's 80 classes becomes one of 3, for images as small as the other's, and is pruned."""
     stem = os.path.join(plan.folder, "yolo-fastest-of-3")
-    edit = [["edit", COCO + ".cfg", COCO + ".weights", "-o", stem, "--classes", "3", "--overwrite"]]
+    edit = ["edit", COCO + ".cfg", COCO + ".weights", "-o", stem, "--classes", "3"]
+    edit += ["--width", "256", "--height", "192", "--overwrite"]
     options = ["--partial", COCO + ".cfg"] + FASTEST + FASTEST_RATE
     base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
-    plan.steps["Yolo-Fastest"] = base._replace(commands=edit + base.commands)
+    plan.steps["Yolo-Fastest"] = base._replace(commands=[edit] + base.commands)
     options = FASTEST + _penalty("hoyer", 0.35)
     sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", options, ["Yolo-Fastest"])
     pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
     plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
-    for way in ("fine-tuned", "distilled", "reinit"):
-        options, needs, epochs = FASTEST + FASTEST_RATE, ["Yolo-Fastest 30"], TUNED
+    for way, epochs in (("fine-tuned", "40"), ("distilled", "40"), ("reinit", "60")):
+        options, needs = FASTEST + FASTEST_RATE, ["Yolo-Fastest 30"]
         if way == "distilled":
             options, needs = options + ["--teacher", base.cfg, base.weights], needs + ["Yolo-Fastest"]
         if way == "reinit":
-            options, epochs = options + ["--reinit"], "60"
+            options = options + ["--reinit"]
         plan.train("Yolo-Fastest 30 " + way, pruned.cfg, pruned.weights, epochs, options, needs)
 
 
