@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 from kept_rows import read
+from results_bccd_steps import steps_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS, DRAWS = (os.path.join(ROOT, "docs", name) for name in ("bccd.csv", "bccd-resamples.csv"))
@@ -26,8 +27,9 @@ def draws():
 
 
 def _names(found):
-    """Steps in the order in which they were first measured."""
-    return list(dict.fromkeys(row["step"] for row in found))
+    """The steps that were measured, in the plan's order."""
+    there = {row["step"] for row in found}
+    return [name for name in steps_of(0) if name in there]
 
 
 def _line(name, found, drawn):
