@@ -29,7 +29,7 @@ import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from kept_rows import append, commit  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_steps import COCO, DATA, FOLDER, TIMED, steps_of  # noqa: E402
+from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, TIMED, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
@@ -156,6 +156,10 @@ def prepare():
         tool = os.path.join(ROOT, "tools", "voc_to_darknet.py")
         options = ["-o", os.path.dirname(DATA), "--train", "trainval", "--valid", "test", "--ignore-problems"]
         subprocess.check_call([sys.executable, tool, source] + options, cwd=ROOT, stdout=sys.stderr)
+    with open(os.path.join(ROOT, DATA)) as stream:
+        text = stream.read()
+    with open(os.path.join(ROOT, PRUNING), "w") as stream:
+        stream.write(text.replace("valid = test.txt", "valid = trainval.txt"))
     for suffix in (".cfg", ".weights"):
         if not os.path.exists(os.path.join(ROOT, COCO + suffix)):
             model = os.path.join(shared, "models", "yolo-fastest-1.1", "yolo-fastest-1.1" + suffix)

@@ -29,7 +29,11 @@ from darkprune.prune.select import DEFAULTS
 # What makes a plan: a given --plan has decided all of it.
 DEFAULT = " (default: {})".format
 CHOICES: List[Tuple[str, Dict[str, Any], str]] = [
-    ("--channels", {"metavar": "R", "type": float}, "share of the removable filters to remove: 0.6"),
+    (
+        "--channels",
+        {"metavar": "R", "type": float},
+        "share to remove of the removable filters, of those that --blocks leaves: 0.6",
+    ),
     ("--blocks", {"metavar": "N", "type": int}, "number of shortcut blocks to remove, first"),
     (
         "--block-rank",
