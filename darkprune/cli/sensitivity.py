@@ -31,10 +31,10 @@ from darkprune.prune.criteria.base import Values
 from darkprune.prune.score import GROUPINGS
 from darkprune.prune.select import DEFAULTS
 from darkprune.prune.sensitivity import PREDICTED, SIGNAL, WHOLE, Ranked, parts_of, ranked, short_key, tasks_of
+from darkprune.prune.sensitivity_csv import Appended, Row
 from darkprune.prune.sensitivity_plot import drawn, name_of
 from darkprune.prune.sensitivity_run import Setup
 from darkprune.prune.sensitivity_run import run as measure
-from darkprune.prune.sensitivity_table import Appended, Row
 
 SHARES = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"
 SHOWN = 5  # parts at either end of the text

@@ -149,7 +149,7 @@ def _sparsity(arguments: argparse.Namespace) -> Any:
     """What makes the penalty of a net and its module; None where there is none."""
     if not arguments.sparsity:
         return None
-    from darkprune.train.sparsity import Sparsity
+    from darkprune.train.gamma_sparsity import Sparsity
     from darkprune.train.sparsity_schedule import parse_schedule
 
     schedule = parse_schedule(arguments.sparsity_schedule or "constant")

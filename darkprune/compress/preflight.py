@@ -5,8 +5,8 @@ from darkprune.compress.config_keys import TRAINING
 from darkprune.errors import UsageError
 from darkprune.graph.net import Net
 from darkprune.train.device import usable_device
+from darkprune.train.gamma_sparsity import require_sound
 from darkprune.train.settings import Settings
-from darkprune.train.sparsity import require_sound
 from darkprune.train.sparsity_schedule import parse_schedule
 
 

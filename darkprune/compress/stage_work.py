@@ -25,11 +25,11 @@ from darkprune.prune.measurer import COUNT, Measurer, part
 from darkprune.prune.pipeline import prune
 from darkprune.prune.score import criterion_of
 from darkprune.train.assemble import Options, make_run
+from darkprune.train.gamma_sparsity import Sparsity
 from darkprune.train.logs import Log
 from darkprune.train.random_weights import OBJECTNESS, start
 from darkprune.train.reporter import Reporter
 from darkprune.train.settings import Settings
-from darkprune.train.sparsity import Sparsity
 from darkprune.train.sparsity_schedule import parse_schedule
 
 AT_ONCE = 8  # images

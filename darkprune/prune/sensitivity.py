@@ -18,7 +18,7 @@ from darkprune.prune.blocks import find_blocks
 from darkprune.prune.damage import predict
 from darkprune.prune.pipeline import prune, round_
 from darkprune.prune.remove_blocks import hindrance, remove_blocks, silence
-from darkprune.prune.sensitivity_table import BASELINE, Row, Table, read
+from darkprune.prune.sensitivity_csv import BASELINE, Row, Table, read
 from darkprune.quant.sqnr import decibels
 
 WIDTH, BLOCK = "width", "block"

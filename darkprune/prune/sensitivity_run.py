@@ -18,7 +18,7 @@ from darkprune.interrupt import Interrupt
 from darkprune.prune.criteria.base import Values
 from darkprune.prune.evidence import Evidence
 from darkprune.prune.sensitivity import HeadSignal, Measure, Task, row_of
-from darkprune.prune.sensitivity_table import Appended, Row
+from darkprune.prune.sensitivity_csv import Appended, Row
 
 THREADS = 1  # of a runner, so that the values are the same however many processes there are
 

@@ -73,7 +73,7 @@ def make_run(
         prefix: of the files to write.
         augmentation: None takes what the cfg says.
         teacher, distillation: of darkprune.train.distill.
-        sparsity: makes the penalty (darkprune.train.sparsity) of the net and its module.
+        sparsity: makes the penalty (darkprune.train.gamma_sparsity) of the net and its module.
         box_gradient: of iou_loss in [yolo] (darkprune.train.losses.yolo).
         group: the processes that train together (darkprune.train.distributed); None is this one alone.
         band: training ends where the accuracy has fallen by so much.

@@ -30,7 +30,8 @@ class Stepper:
         distillation: its darkprune.train.distill.Distillation, whose loss is added.
         group: the processes that train together (darkprune.train.distributed), where there are several.
 
-    Attributes: sparsity (darkprune.train.sparsity), zeros (darkprune.train.keep_zeros): what else acts on the weights.
+    Attributes: sparsity (darkprune.train.gamma_sparsity), zeros (darkprune.train.keep_zeros): what else acts on the
+        weights.
     """
 
     def __init__(

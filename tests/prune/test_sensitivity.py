@@ -36,8 +36,8 @@ from darkprune.prune.sensitivity import (
     tasks_of,
     without,
 )
+from darkprune.prune.sensitivity_csv import HEADER, Appended, Row, Table, read
 from darkprune.prune.sensitivity_run import Setup, run
-from darkprune.prune.sensitivity_table import HEADER, Appended, Row, Table, read
 from darkprune.verify import test_batch as picture
 from small_nets import HEAD, cfg, conv, shortcut
 

@@ -13,13 +13,13 @@ from darkprune.backends.torch_module import NetModule  # noqa: E402
 from darkprune.darknet import cfg as cfg_text  # noqa: E402
 from darkprune.errors import CfgError  # noqa: E402
 from darkprune.graph.build import build  # noqa: E402
+from darkprune.train.gamma_sparsity import Sparsity  # noqa: E402
 from darkprune.train.layer_options import ignored, layer_options  # noqa: E402
 from darkprune.train.loader import Batch  # noqa: E402
 from darkprune.train.losses import losses_of  # noqa: E402
 from darkprune.train.optimizer import moments, restore_moments  # noqa: E402
 from darkprune.train.random_weights import start  # noqa: E402
 from darkprune.train.settings import Settings  # noqa: E402
-from darkprune.train.sparsity import Sparsity  # noqa: E402
 from darkprune.train.step import Stepper  # noqa: E402
 from small_nets import cfg, conv, section  # noqa: E402
 

@@ -16,10 +16,10 @@ torch = need.torch()
 
 from darkprune.backends.torch_module import NetModule, to_net  # noqa: E402
 from darkprune.train.examples import Batch  # noqa: E402
+from darkprune.train.gamma_sparsity import Sparsity  # noqa: E402
 from darkprune.train.loop import Run  # noqa: E402
 from darkprune.train.losses import losses_of  # noqa: E402
 from darkprune.train.settings import Settings  # noqa: E402
-from darkprune.train.sparsity import Sparsity  # noqa: E402
 from darkprune.train.sparsity_schedule import Schedule, parse_schedule  # noqa: E402
 from darkprune.train.step import Stepper  # noqa: E402
 
