@@ -1,6 +1,8 @@
 """The measured blood cells: the page is what the rows say, and every step is a command that exists."""
 
+import shlex
 import sys
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -34,6 +36,15 @@ def test_every_row_is_of_a_step_and_has_its_resamples(tools):
         assert draws[row["seed"], row["step"]].shape == (200,)
         assert abs(np.mean(draws[row["seed"], row["step"]]) - float(row["ap50"])) < 0.05
     assert len(draws) == len({(row["seed"], row["step"]) for row in page.rows()}) == len(page.rows())
+
+
+def test_every_row_was_made_by_the_commands_of_its_step(tools):
+    page, plan, _ = tools
+    for row in page.rows():
+        said = [shlex.split(command)[1:] for command in row["command"].split(" && ")]
+        step = plan.steps_of(int(row["seed"]))[row["step"]]
+        for ours, theirs in zip_longest(step.commands, said):  # by meaning: of an option given twice the last counts
+            assert parser(ours[0]).parse_args(ours[1:]) == parser(theirs[0]).parse_args(theirs[1:]), row["step"]
 
 
 def test_steps_come_after_what_they_need_and_are_commands(tools):

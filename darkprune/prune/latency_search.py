@@ -31,7 +31,7 @@ from darkprune.prune.pipeline import Pruned
 
 TOLERANCE = 0.05  # of the latency that was asked for
 CLOSE = 0.025  # at which the search ends
-TIMED = 12  # candidates timed by a search, at most
+TIMED = 12  # measurements of candidates after which a search only settles what it has, by up to two more
 ROUNDINGS = (4, 8, 16)
 FASTER = 0.97  # of the time without it, from which a rounding is worth having
 FREE = 1.01  # of the time, up to which channels cost nothing

@@ -23,7 +23,7 @@ from darkprune.quant.sqnr import decibels
 
 WIDTH, BLOCK = "width", "block"
 PREDICTED, SIGNAL = "predicted", "signal"  # metrics; others are measured on data: map, top1
-MOST_LOST = 60.0  # dB of signal over noise from which nothing is lost
+NOTHING_LOST = 60.0  # dB of signal over noise from which nothing is lost
 
 Part = NamedTuple(
     "Part",
@@ -142,7 +142,7 @@ def loss_of(row: Row, baseline: Optional[float]) -> float:
     if row.value is None:
         return row.predicted
     if row.metric == SIGNAL:
-        return float(1.0 / (1.0 + 10.0 ** (min(row.value, MOST_LOST) / 10.0)))
+        return float(1.0 / (1.0 + 10.0 ** (min(row.value, NOTHING_LOST) / 10.0)))
     return max(0.0, (baseline or 0.0) - row.value)
 
 

@@ -33,7 +33,7 @@ Row = NamedTuple(
         ("weights", int),  # connections
         ("before", int),  # of them 0 in the given net
         ("zeros", int),  # of them 0 now
-        ("threshold", float),  # the largest magnitude that went; 0 where none did
+        ("threshold", float),  # the largest magnitude that went, of all layers with --scope global; 0 where none did
     ],
 )
 
