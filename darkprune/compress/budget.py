@@ -14,8 +14,8 @@ def options_of(config: Config, number: int) -> Dict[str, Any]:
     """What `prune` is given in that round, but for the share. Blocks go in the first round. What is trained again, or
     measured by max_drop, may be pruned as far as is asked for."""
     section = config["prune"]
-    options = {key: section[key] for key in ("scope", "group", "min_keep", "round", "absorb")}
-    options["criterion"], options["seed"] = section["score"], config["run"]["seed"]
+    options = {key: section[key] for key in ("scope", "group", "criterion", "combine", "min_keep", "round", "absorb")}
+    options["seed"] = config["run"]["seed"]
     options["blocks"] = section["blocks"] if number == 1 else 0
     options["force"] = config.get("finetune") is not None or section["max_drop"] is not None
     return options

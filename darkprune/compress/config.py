@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from darkprune.compress.config_keys import ALIASES, AMOUNTS, BUDGETS, KEYS, NET_KEYS, REQUIRED, TRAINING
 from darkprune.data.text import read_bytes, resolve
 from darkprune.errors import Place, UsageError, place
+from darkprune.prune.combine import parse
 
 MAX_BYTES = 1 << 20
 _EXAMPLES = {"model": "add [model] with cfg = FILE and data = FILE", "output": "add [output] with folder = NAME"}
@@ -163,6 +164,7 @@ def _check(found: Dict[str, Section]) -> None:
         raise UsageError("[finetune] follows pruning", found["finetune"].place(), "add [prune], or use [train]")
     if "prune" in found:
         _check_budget(found["prune"], "finetune" in found)
+        _check_criteria(found["prune"])
 
 
 def _check_budget(section: Section, trained: bool) -> None:
@@ -181,6 +183,18 @@ def _check_budget(section: Section, trained: bool) -> None:
     if not given and section["steps"] > 1:
         cause = "all blocks go in the first round, and nothing says what goes in the others"
         raise UsageError(cause, section.place("steps"), "add one of " + ", ".join(BUDGETS))
+
+
+def _check_criteria(section: Section) -> None:
+    if section["combine"] is None:
+        return
+    try:
+        wanted = parse(section["criterion"], section["combine"])
+    except UsageError as error:
+        raise UsageError(error.message, section.place("combine"), error.hint) from error
+    if len(wanted.names) == 1:
+        hint = "give several: criterion = l1,entropy"
+        raise UsageError("combine does nothing with one criterion", section.place("combine"), hint)
 
 
 def _lines(name: str, text: str) -> Dict[str, Tuple[int, str]]:

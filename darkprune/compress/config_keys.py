@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, get_type_hi
 
 from darkprune.errors import UsageError
 from darkprune.prune.budget import parse_amount
+from darkprune.prune.combine import COMBINATIONS
 from darkprune.prune.combine import parse as parse_criteria
 from darkprune.prune.criteria import CRITERIA
 from darkprune.prune.score import GROUPINGS
@@ -15,7 +16,7 @@ from darkprune.train.sparsity_schedule import parse_schedule
 TRAINING = ("train", "sparsify", "finetune")  # sections that may hold any option of [net]
 AMOUNTS = ("channels", "parameters", "bflops", "bytes")  # how far to prune; [prune] has at most one
 BUDGETS = AMOUNTS + ("max_drop",)  # [prune] has one, or max_drop beside one
-ALIASES = {"prune": {"criterion": "score"}}  # section -> another spelling -> the key
+ALIASES = {"prune": {"score": "criterion"}}  # section -> another spelling -> the key
 
 Key = NamedTuple("Key", [("parse", Callable[[str], Any]), ("default", Any), ("says", str)])
 
@@ -122,7 +123,8 @@ KEYS: Dict[str, Dict[str, Key]] = {
         "absorb": _one_of("exact", "bias", "none"),
         "scope": _one_of("global", "layer"),
         "group": _one_of("max", *GROUPINGS),
-        "score": Key(_criteria, "gamma", "some of {}, with commas between".format(", ".join(CRITERIA))),
+        "criterion": Key(_criteria, "gamma", "some of {}, with commas between".format(", ".join(CRITERIA))),
+        "combine": Key(_one_of(*COMBINATIONS).parse, None, _one_of(*COMBINATIONS).says),
         "round": Key(_count(1), 1, "a number from 1 on"),
         "min_keep": Key(_real, 0.01, "a share below 1, or a number of filters"),
         "recalibrate": Key(_count(0), 256, "a number of training images; 0 leaves the statistics"),

@@ -68,7 +68,7 @@ def test_schedules_of_the_penalty(folder, text):
 
 def test_criteria_by_either_name(folder):
     text = MODEL + "weights = net.weights\n[prune]\nchannels = 0.5\n{} = l1,apoz\n" + OUTPUT
-    assert [read(folder, text.format(name))["prune"]["score"] for name in ("score", "criterion")] == ["l1,apoz"] * 2
+    assert [read(folder, text.format(name))["prune"]["criterion"] for name in ("score", "criterion")] == ["l1,apoz"] * 2
 
 
 def line(number, text):
@@ -88,6 +88,18 @@ CASES = [
         + line(6, "criterion = l3")
         + "hint: write some of gamma, l1, l2, geometric_median, similarity, lamp, gamma_next, entropy, rank, apoz, "
         + "reconstruction, taylor, random, with commas between",
+    ),
+    (
+        MODEL + "weights = net.weights\n[prune]\nchannels = 0.5\ncriterion = l1\ncombine = union\n" + OUTPUT,
+        "run.ini:8: error: combine does nothing with one criterion\n"
+        + line(8, "combine = union")
+        + "hint: give several: criterion = l1,entropy",
+    ),
+    (
+        MODEL + "weights = net.weights\n[prune]\nchannels = 0.5\ncriterion = l1=2,l2=1\ncombine = union\n" + OUTPUT,
+        "run.ini:8: error: union takes no weights\n"
+        + line(8, "combine = union")
+        + "hint: use --combine weighted, or leave =W out",
     ),
     ("", "run.ini: error: there is no section [model]\nhint: add [model] with cfg = FILE and data = FILE"),
     (
