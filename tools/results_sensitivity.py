@@ -1,4 +1,4 @@
-"""Which parts of Yolo-Fastest bear pruning: mAP on 128 images of COCO with 10..90 % of one tied width, or a block, gone.
+"""Which parts of Yolo-Fastest bear pruning: mAP on 128 images of COCO with a share of one tied width, or a block, gone.
 
     python tools/results_sensitivity.py [--jobs N] [--write]
 
