@@ -41,6 +41,8 @@ strength = 0.5
 
 [prune]
 channels = 0.5
+criterion = l1,gamma_next
+combine = union
 recalibrate = 6
 
 [finetune]

@@ -2,10 +2,13 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
 import subprocess
+import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -43,13 +46,22 @@ def read(path):
 
 
 def append(path, columns, row):
-    """Puts a row at the end of a CSV file, under a head of the columns' names."""
-    fresh = not os.path.exists(path)
-    with open(path, "a", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        if fresh:
+    """Puts a row at the end of a CSV file, under a head of the columns' names, and on the disk. What a row was left
+    half written by a run that was killed goes."""
+    with open(path, "ab") as stream:
+        pass
+    with open(path, "r+b") as stream:
+        whole = stream.read().rfind(b"\n") + 1
+        stream.truncate(whole)
+        stream.seek(whole)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        if not whole:
             writer.writeheader()
         writer.writerow(row)
+        stream.write(text.getvalue().encode("utf-8"))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def commit():
@@ -57,3 +69,57 @@ def commit():
     text = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT).decode("ascii").strip()
     changed = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/*.csv", ":!docs/results.md"]
     return text + ("+" if subprocess.check_output(changed, cwd=ROOT).strip() else "")
+
+
+def is_made(folder, commands):
+    """Whether these commands made what is in a folder. Ends the program where others did."""
+    return _about(folder, commands)["done"]
+
+
+def made(folder, commands, carry_out, before=lambda: None):
+    """Carries out darkprune commands that write into a folder, unless that was done; a training goes on from its
+    checkpoint. Returns who did: the commits, and the seconds in all, which stand in the folder, in made.json.
+
+    Args: carry_out: takes a command's arguments. before: makes what they read.
+    """
+    about = _about(folder, commands)
+    if about["done"]:
+        return about
+    before()
+    os.makedirs(folder, exist_ok=True)
+    about["commits"] = list(dict.fromkeys(about["commits"] + [commit()]))
+    for command in commands:
+        began = time.time()
+        _tell(folder, about)
+        if command[0] == "train":
+            begun = os.path.exists(os.path.join(ROOT, _checkpoint(command)))
+            command = command + (["--resume"] if begun else ["--overwrite"])
+        carry_out(command)
+        about["seconds"] += time.time() - began
+    about["done"] = True
+    _tell(folder, about)
+    return about
+
+
+def _about(folder, commands):
+    about = {"commits": [], "seconds": 0.0, "done": False}
+    path = os.path.join(folder, "made.json")
+    if os.path.exists(path):
+        with open(path) as stream:
+            about = json.load(stream)
+    if about.get("commands", commands) != commands:
+        sys.exit("error: {} holds what other commands made; remove it, and what was made of it".format(folder))
+    about["commands"] = commands
+    return about
+
+
+def _tell(folder, about):
+    path = os.path.join(folder, "made.json")
+    with open(path + ".part", "w") as stream:
+        json.dump(about, stream)
+    os.replace(path + ".part", path)
+
+
+def _checkpoint(command):
+    folder = command[command.index("-o") + 1]
+    return os.path.join(folder, os.path.splitext(os.path.basename(command[1]))[0] + "_last.npz")

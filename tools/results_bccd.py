@@ -17,7 +17,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections import OrderedDict
 
 import numpy as np
@@ -25,9 +24,10 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 
+import kept_rows  # noqa: E402
 import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
-from kept_rows import append, commit  # noqa: E402
+from kept_rows import append, commit, is_made  # noqa: E402
 from results import write as write_part  # noqa: E402
 from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, TIMED, steps_of  # noqa: E402
 
@@ -77,40 +77,12 @@ def carry_out(command):
 def made(step, steps):
     """The files of a step, made where they are missing, after those that it needs. Returns who made them: the commits,
     and the seconds it took in all, which stand beside them."""
-    told = os.path.join(ROOT, step.folder, "made.json")
-    about = {"commits": [], "seconds": 0.0, "done": False}
-    if os.path.exists(told):
-        with open(told) as stream:
-            about = json.load(stream)
-    if about.get("commands", step.commands) != step.commands:
-        sys.exit("error: {} holds what other commands made; remove it, and what was made of it".format(step.folder))
-    if about["done"]:
-        return about
-    for name in step.needs:
-        made(steps[name], steps)
-    os.makedirs(os.path.join(ROOT, step.folder), exist_ok=True)
-    about["commands"] = step.commands
-    about["commits"] = list(OrderedDict.fromkeys(about["commits"] + [commit()]))
-    for command in step.commands:
-        began = time.time()
-        resumable = command[0] == "train" and os.path.exists(os.path.join(ROOT, _checkpoint(command)))
-        _tell(told, about)
-        carry_out(command + (["--resume"] if resumable else []))
-        about["seconds"] += time.time() - began
-    about["done"] = True
-    _tell(told, about)
-    return about
 
+    def needed():
+        for name in step.needs:
+            made(steps[name], steps)
 
-def _tell(path, about):
-    with open(path + ".part", "w") as stream:
-        json.dump(about, stream)
-    os.replace(path + ".part", path)
-
-
-def _checkpoint(command):
-    folder = command[command.index("-o") + 1]
-    return os.path.join(folder, os.path.splitext(os.path.basename(command[1]))[0] + "_last.npz")
+    return kept_rows.made(os.path.join(ROOT, step.folder), step.commands, carry_out, needed)
 
 
 def run(step, steps, seed):
@@ -131,7 +103,7 @@ def run(step, steps, seed):
 def speed(seed):
     """Times the baseline and what was pruned from it, in one run whose pairs take turns."""
     steps = steps_of(seed)
-    names = [name for name in TIMED if os.path.exists(os.path.join(ROOT, steps[name].weights))]
+    names = [name for name in TIMED if is_made(os.path.join(ROOT, steps[name].folder), steps[name].commands)]
     command = [sys.executable, "-m", "darkprune", "bench", "--runners", "opencv,darknet", "--json"]
     for name in names:
         command += [steps[name].cfg, steps[name].weights]

@@ -1,12 +1,13 @@
 """Compares what says which channels go: nets for Fashion-MNIST pruned by each criterion, before and after training.
 
-    python tools/results_criteria.py [--seeds 0,1,2] [--nets NAME,...] [--criteria NAME,...|best] [--list] [--write]
+    python tools/results_criteria.py [--seeds 0,1,2,3] [--nets NAME,...] [--criteria NAME,...|best] [--list] [--write]
 
 Each net is trained once a seed, pruned by each criterion to the same number of parameters, and trained on for two
 epochs. A row of docs/criteria.csv is there as soon as it is measured: a run that is cut short goes on where it stopped,
-a training from its checkpoint. `--criteria best` takes the four that were best with the first seed, and random. The
-commands are darkprune's own, run in one process. The images are those of Debian's package dataset-fashion-mnist: 10,000
-to train with, accuracy is top-1 in OpenCV on all 10,000 test images.
+a training from its checkpoint. `--criteria best` takes the four that were best with seed 0, and random, for the other
+seeds. Two runs may go on at once with other nets or seeds. The commands are darkprune's own, run in one process. The
+images are those of Debian's package dataset-fashion-mnist: 10,000 to train with, accuracy is top-1 in OpenCV on all
+10,000 test images.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import os
 import shlex
 import shutil
 import sys
-import time
 from collections import OrderedDict
 
 import numpy as np
@@ -26,9 +26,9 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 
 import results_criteria_page as page  # noqa: E402
 from fashion_mnist import SOURCE, prepare  # noqa: E402
-from kept_rows import append, commit  # noqa: E402
+from kept_rows import append, is_made, made  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_criteria_steps import BASE, DATA, files, steps_of  # noqa: E402
+from results_criteria_steps import BASE, DATA, NETS, SINGLE, files, folder_of, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.cli.main import main as darkprune  # noqa: E402
@@ -68,65 +68,72 @@ def carry_out(command):
         sys.exit("{}error: darkprune {} ended with status {}".format(said.getvalue(), " ".join(command), status))
 
 
-def trained(step):
-    """Trains a net, unless it is there; goes on where that stopped."""
-    if os.path.exists(step.tuned + ".weights"):
-        return
-    begun = os.path.exists(step.tuned.replace("_final", "_last.npz"))
-    carry_out(step.commands[0] + (["--resume"] if begun else []))
-
-
 def measure(step, seed, images):
-    """The row of a step."""
-    work, began = os.path.join(ROOT, "build", "criteria", str(seed), "work"), time.time()
+    """The row of a step. What pruning made is removed again; trained nets stay."""
+    folder = os.path.join(ROOT, folder_of(step))
+    if step.criterion != BASE and not is_made(folder, step.commands):
+        shutil.rmtree(folder, ignore_errors=True)
+    for command in step.commands:
+        os.makedirs(os.path.dirname(os.path.join(ROOT, command[command.index("-o") + 1])), exist_ok=True)
+    about = made(folder, step.commands, carry_out)
     row = OrderedDict(seed=seed, net=step.net, criterion=step.criterion, share=step.share)
-    if step.criterion == BASE:
-        trained(step)
-        before = ""
-    else:
-        shutil.rmtree(work, ignore_errors=True)
-        for command in step.commands[:-1]:
-            os.makedirs(os.path.dirname(command[command.index("-o") + 1]), exist_ok=True)
-            carry_out(command)
-        before = "{:.4f}".format(images.top1(step.pruned))
-        carry_out(step.commands[-1])
     net = load(*files(step.tuned))
     row["parameters"] = totals(net)["parameters"]
-    arrays = [layer.array(spec.name) for layer in net.layers for spec in layer.op.parameters(layer)]
-    row["zeros"] = sum(int((array == 0).sum()) for array in arrays)
+    weights = [layer.array(spec.name) for layer in net.layers for spec in layer.op.connections(layer)]
+    row["zeros"] = sum(int((array == 0).sum()) for array in weights)
     row["bflops"] = "{:.6f}".format(net.bflops())
-    row["before"], row["after"] = before, "{:.4f}".format(images.top1(step.tuned))
-    row["seconds"], row["commit"] = "{:.0f}".format(time.time() - began), commit()
+    row["before"] = "{:.4f}".format(images.top1(step.pruned)) if step.pruned else ""
+    row["after"] = "{:.4f}".format(images.top1(step.tuned))
+    row["seconds"], row["commit"] = "{:.0f}".format(about["seconds"]), " ".join(about["commits"])
     row["command"] = " && ".join("darkprune " + " ".join(map(shlex.quote, command)) for command in step.commands)
+    append(page.ROWS, page.COLUMNS, row)
+    if step.criterion != BASE:
+        shutil.rmtree(folder)
     return row
 
 
 def wanted(arguments, seed):
     """The steps that were asked for and have no row yet."""
     there = {(row["seed"], row["net"], row["criterion"], row["share"]) for row in page.rows()}
-    criteria = arguments.criteria and arguments.criteria.split(",")
-    if arguments.criteria == "best":
-        criteria = page.best() + ["random"]
     for step in steps_of(seed):
-        if arguments.nets and step.net not in arguments.nets.split(","):
-            continue
-        if criteria and step.criterion not in criteria + [BASE]:
-            continue
-        if (str(seed), step.net, step.criterion, str(step.share)) not in there:
+        asked = not arguments.nets or step.net in arguments.nets
+        if arguments.criteria and step.criterion not in arguments.criteria:
+            asked = asked and step.criterion == BASE and (step.net in NETS or SINGLE in arguments.criteria)
+        if asked and (str(seed), step.net, step.criterion, str(step.share)) not in there:
             yield step
 
 
-def main():
+def parsed():
+    """The arguments: lists of what was asked for, empty for all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0", help="default: %(default)s")
-    parser.add_argument("--nets", help="only these nets")
-    parser.add_argument("--criteria", help="only these criteria")
+    parser.add_argument("--nets", default="", help="only these nets")
+    parser.add_argument("--criteria", default="", help="only these criteria, or best")
     parser.add_argument("--source", default=SOURCE, help="folder of Fashion-MNIST's four files")
     parser.add_argument("--list", action="store_true", help="show what is to be measured")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/results.md")
     arguments = parser.parse_args()
+    for name, known in (
+        ("seeds", [str(seed) for seed in range(page.SEEDS)]),
+        ("nets", {step.net for step in steps_of(0)}),
+        ("criteria", {step.criterion for step in steps_of(0)} | {"best"}),
+    ):
+        given = [word for word in getattr(arguments, name).split(",") if word]
+        unknown = [word for word in given if word not in known]
+        if unknown:
+            parser.error("--{} {}: there are {}".format(name, unknown[0], ", ".join(sorted(known))))
+        setattr(arguments, name, given)
+    if "best" in arguments.criteria:
+        arguments.criteria = page.best() + [page.CONTROL]
+        if len(arguments.criteria) == 1:
+            parser.error("--criteria best: not all criteria have been measured with seed 0 yet")
+    return arguments
+
+
+def main():
+    arguments = parsed()
     os.chdir(ROOT)
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    seeds = [int(seed) for seed in arguments.seeds]
     if arguments.list:
         for seed in seeds:
             for step in wanted(arguments, seed):
@@ -141,7 +148,6 @@ def main():
         for seed in seeds:
             for step in wanted(arguments, seed):
                 row = measure(step, seed, images)
-                append(page.ROWS, page.COLUMNS, row)
                 sys.stderr.write("{seed} {net} {criterion} {share}: {before} -> {after}, {seconds} s\n".format(**row))
 
 

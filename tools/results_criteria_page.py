@@ -1,6 +1,7 @@
 """The tables that tools/results_criteria.py makes of its rows."""
 
 import os
+import re
 
 import numpy as np
 from kept_rows import read
@@ -14,6 +15,9 @@ COLUMNS = ("seed", "net", "criterion", "share", "parameters", "zeros", "bflops",
 COLUMNS += ("seconds", "commit", "command")
 CONTROL = "random"
 BEST = 4
+FIRST = "0"  # the seed of the whole grid, which chooses the best
+SEEDS = 10  # there may be
+QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's t, 97.5 %, of 1, 2... degrees
 CLAIMS = (  # method, what is reported elsewhere, and our row: net, criterion, share
     ("entropy of the maps", "ResNet, ImageNet: 55 % of parameters and operations, -4.13", ("resnet", "entropy", 55)),
     ("entropy of the maps", "DenseNet, CIFAR-10: 64 %, -0.22", ("densenet", "entropy", 64)),
@@ -49,49 +53,45 @@ def _criteria(found):
 
 
 def best(count=BEST):
-    """The criteria of the highest mean accuracy after training, over all nets and shares, with the first seed."""
-    found = [row for row in rows() if row["seed"] == "0" and int(row["share"]) in SHARES]
+    """The criteria of the highest mean accuracy after training, over all nets and shares, with the first seed; none
+    while rows are missing."""
+    found = [row for row in rows() if row["seed"] == FIRST and int(row["share"]) in SHARES and row["net"] in NETS]
     means = {}
-    for name in _criteria(found):
+    for name in list(CRITERIA) + [PARALLEL]:
         mine = [float(row["after"]) for row in found if row["criterion"] == name]
-        if name != CONTROL and len(mine) == len(NETS) * len(SHARES):
+        if len(mine) < len(NETS) * len(SHARES):
+            return []
+        if name != CONTROL:
             means[name] = np.mean(mine)
     return sorted(means, key=lambda name: -means[name])[:count]
 
 
-def _mean(values):
-    return "{:.2f}".format(np.mean(list(values.values()))) if values else ""
-
-
 def grid():
-    """A table for each net: top-1 by criterion and share, pruned and trained again."""
-    found = rows()
-    if not found:
-        return EMPTY
+    """A table for each net: top-1 by criterion and share, pruned and trained again, with the first seed."""
+    found = [row for row in rows() if row["seed"] == FIRST]
     before, after = _accuracy(found, "before"), _accuracy(found, "after")
     text = ""
     for net in NETS:
-        whole = after.get((net, BASE, 0), {})
-        if not whole:
+        if not any((net, BASE, 0) == key for key in after):
             continue
-        seeds = {row["seed"] for row in found if row["net"] == net}
-        text += "\n**{}**, unpruned: {} (mean of {} seeds)\n\n".format(net, _mean(whole), len(seeds))
-        text += "| criterion | seeds |"
+        text += "\n**{}**, unpruned: {:.2f}\n\n| criterion |".format(net, after[net, BASE, 0][FIRST])
         shares = sorted(SHARES)
         text += "".join(" {} % gone | trained |".format(share) for share in shares)
-        text += "\n|---|---|" + "---|---|" * len(shares) + "\n"
+        text += "\n|---|" + "---|---|" * len(shares) + "\n"
         for name in _criteria(found):
-            parts = [after.get((net, name, share), {}) for share in shares]
-            cells = [name, str(max(len(part) for part in parts))]
-            for share, part in zip(shares, parts):
-                cells += [_mean(before.get((net, name, share), {})), _mean(part)]
+            cells = [name]
+            for share in shares:
+                for table in (before, after):
+                    value = table.get((net, name, share), {}).get(FIRST)
+                    cells.append("" if value is None else "{:.2f}".format(value))
             text += "| {} |\n".format(" | ".join(cells))
-    return text.lstrip("\n")
+    return text.lstrip("\n") or EMPTY
 
 
 def gains():
-    """What each criterion has over the control after training, and where that is more than chance."""
-    found = rows()
+    """What the best criteria have over the control after training, with seeds that did not choose them, and where that
+    is more than chance."""
+    found = [row for row in rows() if row["seed"] != FIRST]
     after = _accuracy(found, "after")
     lines = ["| net | gone | criterion | over random, each seed | mean | spread | beyond it |", "|---" * 7 + "|"]
     for net in NETS:
@@ -104,25 +104,28 @@ def gains():
                     continue
                 apart = np.array([mine[seed] - control[seed] for seed in paired])
                 chance = spread(apart)
-                word = "yes" if apart.mean() > chance else "no"
+                word = "no" if abs(apart.mean()) <= chance else "yes" if apart.mean() > 0 else "worse"
                 each = ", ".join("{:+.2f}".format(value) for value in apart)
                 cells = [net, "{} %".format(share), name, each, "{:+.2f}".format(apart.mean()), "{:.2f}".format(chance)]
                 lines.append("| {} |".format(" | ".join(cells + [word])))
-    return "\n".join(lines) + "\n" if len(lines) > 2 else EMPTY
+    if len(lines) == 2:
+        return "Fewer than three seeds were measured yet.\n"
+    text = "\n\nThese are {} intervals of 95 %: {:.1f} of them would be beyond the spread if nothing were.\n"
+    return "\n".join(lines) + text.format(len(lines) - 2, 0.05 * (len(lines) - 2))
 
 
 def spread(apart):
     """How far the mean of paired differences may be off by chance: half of its 95 % interval, by Student's t."""
-    quantile = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}[len(apart)]
-    return quantile * apart.std(ddof=1) / len(apart) ** 0.5
+    return QUANTILES[len(apart) - 2] * apart.std(ddof=1) / len(apart) ** 0.5
 
 
 def claims():
     """What other texts report, and ours by the same method."""
-    found = {(row["net"], row["criterion"], int(row["share"])): row for row in rows() if row["seed"] == "0"}
-    lines = ["| method | reported: net and data, gone, loss in points | ours: net | parameters gone | weights not zero "
-             "| BFLOPs left | unpruned | pruned | trained | loss in points |"]  # fmt: skip
-    lines.append("|---" * 10 + "|")
+    found = {(row["net"], row["criterion"], int(row["share"])): row for row in rows() if row["seed"] == FIRST}
+    titles = ["method", "reported: net and data, gone, loss in points", "ours: net", "parameters gone"]
+    titles += ["not zero of the rest", "BFLOPs left", "unpruned", "pruned", "trained", "epochs", "loss in points"]
+    lines = ["| {} |".format(" | ".join(titles))]
+    lines.append("|---" * 11 + "|")
     for method, reported, key in CLAIMS:
         row, first = found.get(key), found.get((key[0], BASE, 0))
         if row and first:
@@ -134,9 +137,12 @@ def _against(row, first):
     """Cells: what a row's net lost beside the unpruned one."""
     whole, left = (int(net["parameters"]) for net in (first, row))
     cells = [row["net"], "{:.0f} %".format(100 * (1 - left / whole))]
-    cells.append("{:.0f} %".format(100 * (left - int(row["zeros"])) / left))
+    cells.append("{:.0f} %".format(100 * (left - int(row["zeros"])) / left) if row["criterion"] == SINGLE else "")
     cells.append("{:.0f} %".format(100 * float(row["bflops"]) / float(first["bflops"])))
-    cells += ["{:.2f}".format(100 * float(value)) for value in (first["after"], row["before"], row["after"])]
+    for value in (first["after"], row["before"], row["after"]):
+        cells.append("{:.2f}".format(100 * float(value)) if value else "")
+    epochs = re.findall(r"--epochs (\d+)", row["command"])
+    cells.append(str(sum(map(int, epochs))))
     return cells + ["{:+.2f}".format(100 * (float(row["after"]) - float(first["after"])))]
 
 

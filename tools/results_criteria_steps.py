@@ -25,10 +25,15 @@ Step = NamedTuple(
         ("criterion", str),
         ("share", int),
         ("commands", List[List[str]]),  # all but the last make what is measured first, the last recovers it
-        ("pruned", str),  # path of the pair before the last command, without suffix; "" for none
+        ("pruned", str),  # path of the pair before the last command, without suffix; "" where it is not measured
         ("tuned", str),  # and after it
     ],
 )
+
+
+def folder_of(step):
+    """What the commands of a step write into; nothing else is there."""
+    return os.path.join(*step.tuned.split(os.sep)[:4])
 
 
 def steps_of(seed):
@@ -62,7 +67,8 @@ def _trained(net, seed):
 
 
 def _pruned(net, seed, criterion, share):
-    pruned, tuned = _work(seed, "pruned"), _work(seed, os.path.join("tuned", "pruned_final"))
+    work = _work(seed, net, criterion, share)
+    pruned, tuned = os.path.join(work, "pruned"), os.path.join(work, "tuned", "pruned_final")
     made = _prune(base(net, seed), seed, criterion, "{}%".format(100 - share), pruned)
     return Step(net, criterion, share, [made, _tune(pruned, seed)], pruned, tuned)
 
@@ -70,27 +76,29 @@ def _pruned(net, seed, criterion, share):
 def _rounds(seed):
     """Connected layers and convolutions pruned by their zeros, a little each time, and trained in between."""
     net, parameters, source, commands = "vgg", 147898, base("vgg", seed), []
+    share = int(round(100 - 100 / APOZ_FACTOR))
     for number in range(1, APOZ_ROUNDS + 1):
         left = int(round(parameters / APOZ_FACTOR ** (number / float(APOZ_ROUNDS))))
-        pruned = _work(seed, os.path.join(str(number), "pruned"))
+        pruned = os.path.join(_work(seed, net, APOZ, share), str(number), "pruned")
         commands += [_prune(source, seed, "apoz", str(left), pruned), _tune(pruned, seed)]
         source = os.path.join(os.path.dirname(pruned), "tuned", "pruned_final")
-    return Step(net, APOZ, int(round(100 - 100 / APOZ_FACTOR)), commands, pruned, source)
+    return Step(net, APOZ, share, commands, "", source)
 
 
 def _single(seed, share):
-    pruned, tuned = _work(seed, "pruned"), _work(seed, os.path.join("tuned", "pruned_final"))
+    work = _work(seed, "lenet", SINGLE, share)
+    pruned, tuned = os.path.join(work, "pruned"), os.path.join(work, "tuned", "pruned_final")
     command = ["sparsify"] + list(files(base("lenet", seed))) + ["-o", pruned, "--sparsity", str(share / 100.0)]
     return Step("lenet", SINGLE, share, [command, _tune(pruned, seed) + ["--keep-zeros"]], pruned, tuned)
 
 
-def _work(seed, name):
-    return os.path.join(FOLDER, str(seed), "work", name)
+def _work(seed, *names):
+    return os.path.join(FOLDER, str(seed), "-".join(map(str, names)).replace(" ", "-"))
 
 
 def _prune(source, seed, criterion, left, out):
     names = criterion.split("+")
-    command = ["prune"] + list(files(source)) + ["-o", out, "--force", "--target-parameters", left]
+    command = ["prune"] + list(files(source)) + ["-o", out, "--force", "--overwrite", "--target-parameters", left]
     command += ["--criterion", ",".join(names), "--seed", str(seed)]
     command += ["--combine", "union"] if len(names) > 1 else []
     return command + (["--data", DATA] if any(CRITERIA[name].needs != WEIGHTS for name in names) else [])
@@ -102,5 +110,5 @@ def _tune(source, seed):
 
 
 def _train(command, seed, out, epochs):
-    options = ["--bfloat16", "--workers", "0", "--every", "0", "--save-every", "1000"]
+    options = ["--bfloat16", "--workers", "0", "--every", "0", "--save-every", "200"]
     return command + ["--data", DATA, "-o", out, "--epochs", epochs, "--seed", str(seed)] + options

@@ -25,6 +25,7 @@ from darkprune.prune.sensitivity_plot import name_of  # noqa: E402
 ROWS, PICTURE = (os.path.join(ROOT, "docs", "sensitivity." + suffix) for suffix in ("csv", "png"))
 SHOWN = 5  # widths at either end
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of them, in the table
+ALL = [number / 10.0 for number in range(1, 10)]  # that are measured
 
 
 def measure(jobs):
@@ -39,11 +40,13 @@ def page():
     if not os.path.exists(ROWS):
         return "Nothing was measured yet.\n"
     rows = read(ROWS)
-    parts = ranked(rows)
+    parts = ranked(rows, ALL)
+    if any(one.part.kind != BLOCK and [share for share, _ in one.losses] != ALL for one in parts):
+        raise SystemExit("error: {} is unfinished; run this without --write first".format(ROWS))
     widths, blocks = ([one for one in parts if (one.part.kind == BLOCK) == wanted] for wanted in (False, True))
     text = "mAP of the whole net: {}. Points of mAP that are lost:\n\n".format(percent(rows.baseline))
     cells = []
-    for one in widths[:SHOWN] + widths[-SHOWN:]:
+    for one in widths[:SHOWN] + widths[max(SHOWN, len(widths) - SHOWN) :]:
         losses = dict(one.losses)
         cells.append([name_of(one)] + [percent(losses.get(share)) for share in SHARES] + [percent(one.loss)])
     text += table(["tied width"] + ["{:.0%} gone".format(share) for share in SHARES] + ["mean of all shares"], cells)

@@ -93,7 +93,7 @@ class Work:
         save(made.net, prefix, overwrite=True, plan=made.plan)
         words = ["prune", given.pair.cfg, given.pair.weights, "-o", prefix]
         words += ["--channels", "{:g}".format(share)] if share is not None else []
-        for key in ("blocks", "scope", "group", "criterion", "min_keep", "round", "absorb", "seed"):
+        for key in ("blocks", "scope", "group", "criterion", "combine", "min_keep", "round", "absorb", "seed"):
             words += ["--" + key.replace("_", "-"), str(options[key])] if options[key] else []
         words += ["--data", self.config["model"]["data"]] if evidence is not None else []
         words += ["--force"] if options["force"] else []
