@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 from kept_rows import read
-from results_bccd_steps import steps_of
+from results_bccd_steps import baseline_of, steps_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS, DRAWS = (os.path.join(ROOT, "docs", name) for name in ("bccd.csv", "bccd-resamples.csv"))
@@ -34,15 +34,16 @@ def _names(found):
 
 def _line(name, found, drawn):
     mine = [row for row in found if row["step"] == name]
-    baseline = {row["seed"]: float(row["ap50"]) for row in found if row["step"] == "baseline"}
+    first = baseline_of(name)
+    baseline = {row["seed"]: float(row["ap50"]) for row in found if row["step"] == first}
     mean = {key: np.mean([float(row[key]) for row in mine]) for key in ("ap50", "map", "bflops", "zero_gammas")}
     cells = [name, str(len(mine)), "{:.2f}".format(100 * mean["ap50"])]
     paired = [row["seed"] for row in mine if row["seed"] in baseline]
-    if name == "baseline" or not paired:
+    if name == first or not paired:
         cells.append("")
     else:
         gain = np.mean([float(row["ap50"]) - baseline[row["seed"]] for row in mine if row["seed"] in baseline])
-        apart = np.mean([drawn[seed, name] - drawn[seed, "baseline"] for seed in paired], axis=0)
+        apart = np.mean([drawn[seed, name] - drawn[seed, first] for seed in paired], axis=0)
         low, high = np.percentile(apart, [2.5, 97.5])
         cells.append("{:+.2f} ({:+.2f} to {:+.2f})".format(100 * gain, 100 * low, 100 * high))
     cells.append("{:.2f}".format(100 * mean["map"]))

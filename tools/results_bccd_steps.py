@@ -11,6 +11,7 @@ CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "150", "60", "60"  # epochs
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
+FASTEST_NET = "Yolo-Fastest"  # the step that trains it; all of its steps begin so
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50"]
 FASTEST += ["--adam", "1", "--random", "0"]
 FASTEST_RATE = ["--learning-rate", "0.001", "--ema-alpha", "0.997"]
@@ -78,6 +79,11 @@ class Plan:
         return self.add(name, stem, [command + ["--overwrite"]], needs)
 
 
+def baseline_of(name):
+    """The step that another is compared with: its net before anything was taken away."""
+    return FASTEST_NET if name.startswith(FASTEST_NET) else "baseline"
+
+
 def steps_of(seed):
     """OrderedDict of all steps by name."""
     plan = Plan(seed)
@@ -135,19 +141,19 @@ def _yolo_fastest(plan):
     edit = ["edit", COCO + ".cfg", COCO + ".weights", "-o", stem, "--classes", "3"]
     edit += ["--width", "256", "--height", "192", "--overwrite"]
     options = ["--partial", COCO + ".cfg"] + FASTEST + FASTEST_RATE
-    base = plan.train("Yolo-Fastest", stem + ".cfg", COCO + ".weights", "60", options)
-    plan.steps["Yolo-Fastest"] = base._replace(commands=[edit] + base.commands)
+    base = plan.train(FASTEST_NET, stem + ".cfg", COCO + ".weights", "60", options)
+    plan.steps[FASTEST_NET] = base._replace(commands=[edit] + base.commands)
     options = FASTEST + _penalty("hoyer", 0.35)
-    sparse = plan.train("Yolo-Fastest sparse", base.cfg, base.weights, "40", options, ["Yolo-Fastest"])
-    pruned = plan.prune("Yolo-Fastest 30", sparse, ["--channels", "0.3"], ["Yolo-Fastest sparse"])
-    plan.recalibrate("Yolo-Fastest 30 recalibrated", pruned, ["Yolo-Fastest 30"])
+    sparse = plan.train(FASTEST_NET + " sparse", base.cfg, base.weights, "40", options, [FASTEST_NET])
+    pruned = plan.prune(FASTEST_NET + " 30", sparse, ["--channels", "0.3"], [FASTEST_NET + " sparse"])
+    plan.recalibrate(FASTEST_NET + " 30 recalibrated", pruned, [FASTEST_NET + " 30"])
     for way, epochs in (("fine-tuned", "40"), ("distilled", "40"), ("reinit", "60")):
-        options, needs = FASTEST + FASTEST_RATE, ["Yolo-Fastest 30"]
+        options, needs = FASTEST + FASTEST_RATE, [FASTEST_NET + " 30"]
         if way == "distilled":
-            options, needs = options + ["--teacher", base.cfg, base.weights], needs + ["Yolo-Fastest"]
+            options, needs = options + ["--teacher", base.cfg, base.weights], needs + [FASTEST_NET]
         if way == "reinit":
             options = options + ["--reinit"]
-        plan.train("Yolo-Fastest 30 " + way, pruned.cfg, pruned.weights, epochs, options, needs)
+        plan.train(FASTEST_NET + " 30 " + way, pruned.cfg, pruned.weights, epochs, options, needs)
 
 
 def _sparse(plan, base, name, method, share=None, strength=None, chosen="taylor:0.1"):
