@@ -58,15 +58,15 @@ def test_an_earlier_run_of_other_stages_is_not_written_over(refused, tmp_path, p
         (
             "epochs = 2",
             "epochs = 2\nlearning_rate = 0",
-            "run.ini:18: error: learning_rate 0.0: must be above 0\n"
-            "   18 | learning_rate = 0\n"
+            "run.ini:20: error: learning_rate 0.0: must be above 0\n"
+            "   20 | learning_rate = 0\n"
             "hint: use a rate such as 0.001\n",
         ),
         (
             "epochs = 2",
             "epochs = 2000000",
-            "run.ini:17: error: 2000000.0 epochs of 6 images cannot be trained\n"
-            "   17 | epochs = 2000000\n"
+            "run.ini:19: error: 2000000.0 epochs of 6 images cannot be trained\n"
+            "   19 | epochs = 2000000\n"
             "hint: use 1 or more\n",
         ),
         (
@@ -79,8 +79,8 @@ def test_an_earlier_run_of_other_stages_is_not_written_over(refused, tmp_path, p
         (
             "seed = 3",
             "seed = 5000000000",
-            "run.ini:21: error: seed = 5000000000 makes no sense\n"
-            "   21 | seed = 5000000000\n"
+            "run.ini:23: error: seed = 5000000000 makes no sense\n"
+            "   23 | seed = 5000000000\n"
             "hint: write a number from 0 to 4294967295\n",
         ),
     ],
@@ -92,6 +92,6 @@ def test_bad_values_are_found_before_the_first_stage(refused, tmp_path, old, new
 
 def test_a_device_that_torch_has_not(refused, tmp_path):
     said = refused("seed = 3", "seed = 3\ndevice = cuda:77")
-    cause = r"run\.ini:22: error: torch has no device cuda:77: .*\n   22 \| device = cuda:77\n"
+    cause = r"run\.ini:24: error: torch has no device cuda:77: .*\n   24 \| device = cuda:77\n"
     assert re.match(cause + "hint: use cpu, or install a torch that was built for the device\n$", said)
     assert not (tmp_path / "run").exists()
