@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -99,6 +100,15 @@ def made(folder, commands, carry_out, before=lambda: None):
     about["done"] = True
     _tell(folder, about)
     return about
+
+
+def provenance(about, commands):
+    """What a row says of how it came about: seconds, commit, command, as text.
+
+    Args: about: what `made` returned.
+    """
+    said = " && ".join("darkprune " + " ".join(map(shlex.quote, command)) for command in commands)
+    return {"seconds": "{:.0f}".format(about["seconds"]), "commit": " ".join(about["commits"]), "command": said}
 
 
 def _about(folder, commands):

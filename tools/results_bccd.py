@@ -90,9 +90,7 @@ def run(step, steps, seed):
     about = made(step, steps)
     row, draws = measure(os.path.join(ROOT, step.cfg), os.path.join(ROOT, step.weights), step.int8)
     row = OrderedDict([("seed", seed), ("step", step.name)], **row)
-    row["seconds"] = "{:.0f}".format(about["seconds"])
-    row["commit"] = " ".join(about["commits"])
-    row["command"] = " && ".join("darkprune " + " ".join(map(shlex.quote, c)) for c in step.commands)
+    row.update(kept_rows.provenance(about, step.commands))
     numbers = [str(int(round(10000 * value))) for value in draws]
     if (str(seed), step.name) not in page.draws():  # a run that was killed here may have left them
         append(page.DRAWS, ("seed", "step", "ap50"), {"seed": seed, "step": step.name, "ap50": " ".join(numbers)})
@@ -111,9 +109,9 @@ def speed(seed):
     called = {model["model"]: name for model, name in zip(found["models"], names)}
     with open(page.SPEED, "w") as stream:
         stream.write(",".join(page.SPEED_COLUMNS) + "\n")
-    for made in found["runs"]:
-        row = {"seed": seed, "step": called[made["model"]], "runner": made["runner"], "commit": commit()}
-        row["ms"] = "{:.2f}".format(made["median_ms"])
+    for timed in found["runs"]:
+        row = {"seed": seed, "step": called[timed["model"]], "runner": timed["runner"], "commit": commit()}
+        row["ms"] = "{:.2f}".format(timed["median_ms"])
         append(page.SPEED, page.SPEED_COLUMNS, row)
 
 

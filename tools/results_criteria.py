@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import io
 import os
-import shlex
 import shutil
 import sys
 from collections import OrderedDict
@@ -26,7 +25,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 
 import results_criteria_page as page  # noqa: E402
 from fashion_mnist import SOURCE, prepare  # noqa: E402
-from kept_rows import append, is_made, made  # noqa: E402
+from kept_rows import append, is_made, made, provenance  # noqa: E402
 from results import write as write_part  # noqa: E402
 from results_criteria_steps import BASE, DATA, NETS, SINGLE, files, folder_of, steps_of  # noqa: E402
 
@@ -84,8 +83,7 @@ def measure(step, seed, images):
     row["bflops"] = "{:.6f}".format(net.bflops())
     row["before"] = "{:.4f}".format(images.top1(step.pruned)) if step.pruned else ""
     row["after"] = "{:.4f}".format(images.top1(step.tuned))
-    row["seconds"], row["commit"] = "{:.0f}".format(about["seconds"]), " ".join(about["commits"])
-    row["command"] = " && ".join("darkprune " + " ".join(map(shlex.quote, command)) for command in step.commands)
+    row.update(provenance(about, step.commands))
     append(page.ROWS, page.COLUMNS, row)
     if step.criterion != BASE:
         shutil.rmtree(folder)

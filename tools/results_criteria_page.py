@@ -72,7 +72,7 @@ def grid():
     before, after = _accuracy(found, "before"), _accuracy(found, "after")
     text = ""
     for net in NETS:
-        if not any((net, BASE, 0) == key for key in after):
+        if (net, BASE, 0) not in after:
             continue
         text += "\n**{}**, unpruned: {:.2f}\n\n| criterion |".format(net, after[net, BASE, 0][FIRST])
         shares = sorted(SHARES)

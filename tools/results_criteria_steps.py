@@ -75,12 +75,12 @@ def _pruned(net, seed, criterion, share):
 
 def _rounds(seed):
     """Connected layers and convolutions pruned by their zeros, a little each time, and trained in between."""
-    net, parameters, source, commands = "vgg", 147898, base("vgg", seed), []
+    net, source, commands = "vgg", base("vgg", seed), []
     share = int(round(100 - 100 / APOZ_FACTOR))
+    left = "{:.4f}%".format(100 / APOZ_FACTOR ** (1.0 / APOZ_ROUNDS))  # of what the round before left
     for number in range(1, APOZ_ROUNDS + 1):
-        left = int(round(parameters / APOZ_FACTOR ** (number / float(APOZ_ROUNDS))))
         pruned = os.path.join(_work(seed, net, APOZ, share), str(number), "pruned")
-        commands += [_prune(source, seed, "apoz", str(left), pruned), _tune(pruned, seed)]
+        commands += [_prune(source, seed, "apoz", left, pruned), _tune(pruned, seed)]
         source = os.path.join(os.path.dirname(pruned), "tuned", "pruned_final")
     return Step(net, APOZ, share, commands, "", source)
 

@@ -18,6 +18,7 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "tools")]
 from results import write as write_part  # noqa: E402
 from trained_models import MODELS, data_file, pair_of, percent, table  # noqa: E402
 
+from darkprune.cli.sensitivity import SHARES as EVERY  # noqa: E402
 from darkprune.prune.sensitivity import BLOCK, ranked  # noqa: E402
 from darkprune.prune.sensitivity_csv import read  # noqa: E402
 from darkprune.prune.sensitivity_plot import name_of  # noqa: E402
@@ -25,7 +26,7 @@ from darkprune.prune.sensitivity_plot import name_of  # noqa: E402
 ROWS, PICTURE = (os.path.join(ROOT, "docs", "sensitivity." + suffix) for suffix in ("csv", "png"))
 SHOWN = 5  # widths at either end
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of them, in the table
-ALL = [number / 10.0 for number in range(1, 10)]  # that are measured
+ALL = [float(word) for word in EVERY.split(",")]  # that are measured
 
 
 def measure(jobs):

@@ -19,7 +19,7 @@ from darkprune.graph.net import Net
 from darkprune.graph.save import PLAN_SUFFIX, save
 from darkprune.prune import plan as plans
 from darkprune.prune.apply_plan import apply_plan
-from darkprune.prune.combine import COMBINATIONS, parse
+from darkprune.prune.combine import COMBINATIONS
 from darkprune.prune.criteria import CRITERIA
 from darkprune.prune.explain import as_json, layer_cells
 from darkprune.prune.pipeline import Pruned, prune
@@ -132,7 +132,7 @@ def _pruned(
     """Prunes by what was given, or to a budget; the files that are read for that are added to `inputs`."""
     ranking, criterion = given.get("block_rank"), given.get("criterion", DEFAULTS.criterion)
     seed = require_seed(given.get("seed", 0))
-    _require_use(given, ranking, criterion, budget is not None, arguments.search is not None)
+    _require_use(given, budget is not None, arguments.search is not None)
     measure, files = measurer(arguments, net, criterion, ranking, seed)
     inputs += files
     idle = [flag for flag in ("--images", "--count") if measure is None and getattr(arguments, flag[2:]) is not None]
@@ -149,16 +149,12 @@ def _pruned(
     return budgets.pruned_to(net, arguments, dict(given, evidence=evidence, measure=measure), budget, inputs)
 
 
-def _require_use(
-    given: Dict[str, Any], ranking: Optional[str], criterion: str, with_budget: bool, with_search: bool
-) -> None:
+def _require_use(given: Dict[str, Any], with_budget: bool, with_search: bool) -> None:
     """Raises UsageError for an option that would do nothing."""
-    if ranking == "damage" and not given.get("blocks") and not with_search:
+    if given.get("block_rank") == "damage" and not given.get("blocks") and not with_search:
         raise UsageError("--block-rank damage does nothing without --blocks", hint="give --blocks N, or leave it out")
     if given.get("steps", 1) > 1 and "channels" not in given and not with_budget:
         raise UsageError("--steps does nothing without --channels", hint="give --channels R, or leave it out")
-    if "combine" in given and len(parse(criterion, given["combine"]).names) == 1:
-        raise UsageError("--combine does nothing with one criterion", hint="give several: --criterion l1,entropy")
 
 
 def _planned(net: Net, path: str, given: Dict[str, Any]) -> Pruned:

@@ -186,15 +186,11 @@ def _check_budget(section: Section, trained: bool) -> None:
 
 
 def _check_criteria(section: Section) -> None:
-    if section["combine"] is None:
-        return
+    """Raises UsageError for criteria that do not combine as asked for."""
     try:
-        wanted = parse(section["criterion"], section["combine"])
+        parse(section["criterion"], section["combine"])
     except UsageError as error:
         raise UsageError(error.message, section.place("combine"), error.hint) from error
-    if len(wanted.names) == 1:
-        hint = "give several: criterion = l1,entropy"
-        raise UsageError("combine does nothing with one criterion", section.place("combine"), hint)
 
 
 def _lines(name: str, text: str) -> Dict[str, Tuple[int, str]]:

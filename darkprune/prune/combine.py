@@ -52,6 +52,9 @@ def parse(text: str, how: Optional[str] = None) -> Wanted:
     chosen = ("weighted" if given else "rank") if how is None else how
     if chosen not in COMBINATIONS:
         raise UsageError("unknown combination {!r}".format(chosen), hint="use one of " + ", ".join(COMBINATIONS))
+    if how is not None and len(names) == 1:
+        hint = "name several criteria, such as l1,entropy, or do not say how they combine"
+        raise UsageError("one criterion has nothing to combine with", hint=hint)
     if given and chosen != "weighted":
         cause = "{} takes no weights".format(chosen)
         raise UsageError(cause, hint="use --combine weighted, or leave =W out")

@@ -100,7 +100,8 @@ def test_help_names_all_criteria(capsys):
         ),
         (
             ["--criterion", "l1", "--combine", "union"],
-            "error: --combine does nothing with one criterion\nhint: give several: --criterion l1,entropy\n",
+            "error: one criterion has nothing to combine with\n"
+            "hint: name several criteria, such as l1,entropy, or do not say how they combine\n",
         ),
         (["--count", "0"], "error: --count 0 is no number of images\nhint: use 1 or more\n"),
         (["--seed", "-1"], "error: --seed -1 is no seed\nhint: use a number from 0 to 4294967295\n"),

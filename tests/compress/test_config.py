@@ -91,9 +91,9 @@ CASES = [
     ),
     (
         MODEL + "weights = net.weights\n[prune]\nchannels = 0.5\ncriterion = l1\ncombine = union\n" + OUTPUT,
-        "run.ini:8: error: combine does nothing with one criterion\n"
+        "run.ini:8: error: one criterion has nothing to combine with\n"
         + line(8, "combine = union")
-        + "hint: give several: criterion = l1,entropy",
+        + "hint: name several criteria, such as l1,entropy, or do not say how they combine",
     ),
     (
         MODEL + "weights = net.weights\n[prune]\nchannels = 0.5\ncriterion = l1=2,l2=1\ncombine = union\n" + OUTPUT,
