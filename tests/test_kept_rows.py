@@ -1,6 +1,7 @@
 """Rows of long measurements: what a killed run left half written does no harm, and what others made is not taken."""
 
 import json
+import multiprocessing
 import sys
 
 import pytest
@@ -24,6 +25,23 @@ def test_rows_after_a_run_that_was_killed(rows, tmp_path, left):
     rows.append(path, ("a", "b"), {"a": 1, "b": 2})
     rows.append(path, ("a", "b"), {"a": 3, "b": "x,y"})
     assert rows.read(path) == [{"a": "1", "b": "2"}, {"a": "3", "b": "x,y"}]
+
+
+def test_rows_of_several_runs_at_once(rows, tmp_path):
+    path = str(tmp_path / "rows.csv")
+
+    def run(name):
+        for number in range(40):
+            rows.append(path, ("a", "b"), {"a": name, "b": number})
+
+    context = multiprocessing.get_context("fork")
+    runs = [context.Process(target=run, args=(name,)) for name in "uvwx"]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    found = [(row["a"], int(row["b"])) for row in rows.read(path)]
+    assert sorted(found) == [(name, number) for name in "uvwx" for number in range(40)]
 
 
 def test_no_file_no_rows(rows, tmp_path):

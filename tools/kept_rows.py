@@ -1,6 +1,7 @@
 """Rows of long measurements, each kept in a file as soon as it is there: a run that is cut short loses nothing."""
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
@@ -48,10 +49,11 @@ def read(path):
 
 def append(path, columns, row):
     """Puts a row at the end of a CSV file, under a head of the columns' names, and on the disk. What a row was left
-    half written by a run that was killed goes."""
+    half written by a run that was killed goes. Several runs may add rows at once: each waits for the others."""
     with open(path, "ab") as stream:
         pass
     with open(path, "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # until it is closed
         whole = stream.read().rfind(b"\n") + 1
         stream.truncate(whole)
         stream.seek(whole)
