@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-latency",
         metavar="RUNNER:MS",
-        help="prune until a pass takes that many milliseconds in this runner on this machine: opencv:12.5",
+        help="prune until a pass takes that many milliseconds in this runner on this machine, or that share of the "
+        "original's time: opencv:12.5, opencv:40%%",
     )
     parser.add_argument(
         "--max-drop",
@@ -150,19 +151,20 @@ def _amount(flag: str, text: str) -> Tuple[str, Amount]:
         raise UsageError("{} {} is no amount above 0".format(flag, text), hint=hint) from None
 
 
-def _timer(net: Net, arguments: argparse.Namespace, text: str) -> Tuple[latency_search.ProcessTimer, float]:
-    """What times nets, and the goal in seconds."""
+def _timer(net: Net, arguments: argparse.Namespace, text: str) -> Tuple[latency_search.ProcessTimer, Amount]:
+    """What times nets, and the goal: milliseconds, or a share of the original's time."""
     runner, _, number = text.partition(":")
     try:
-        goal = float(number)
+        goal: Optional[Amount] = parse_amount(number)
     except ValueError:
-        goal = 0.0
-    if runner not in TIMED_IN or not 0 < goal < float("inf"):
+        goal = None
+    if runner not in TIMED_IN or goal is None:
         cause = "--target-latency {} is no runner and milliseconds".format(text)
-        raise UsageError(cause, hint="use one of {}, such as opencv:12.5".format(", ".join(TIMED_IN)))
+        hint = "use one of {}, such as opencv:12.5, or opencv:40% for a share".format(", ".join(TIMED_IN))
+        raise UsageError(cause, hint=hint)
     if arguments.threads is not None and arguments.threads < 1:
         raise UsageError("--threads {} is too few".format(arguments.threads), hint="use 1 or more")
-    return latency_search.ProcessTimer(net, runner, arguments.threads), goal / 1e3
+    return latency_search.ProcessTimer(net, runner, arguments.threads), goal
 
 
 def _latency(
@@ -175,8 +177,9 @@ def _latency(
     notices: List[Any],
 ) -> Dict[str, Any]:
     """Options of `prune` for a latency."""
-    timer, goal = _timer(net, arguments, text)
+    timer, amount = _timer(net, arguments, text)
     with timer:
+        goal = latency_search.goal_of(amount, net, timer)
         found = latency_search.find(net, goal, timer, made, given.get("round"))
     record.update(share=found.share, ms=1e3 * found.seconds, original_ms=1e3 * found.original)
     record.update(timed=found.timed, given_back=found.given_back)
@@ -233,8 +236,9 @@ def _searched(
         first = knob_search.Outcome(options, loss(made(**options)), None)
         best, number = search(first=first, evaluate=knob_search.meet_cost(name, goal, made, loss))
     else:
-        timer, goal = _timer(net, arguments, value)
+        timer, asked_for = _timer(net, arguments, value)
         with timer:
+            goal = latency_search.goal_of(asked_for, net, timer)
             found = latency_search.find(net, goal, timer, made, given.get("round"))
             plain = made(**found.options)
             turns = latency_search.Turns(net, timer)

@@ -26,7 +26,7 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.graph.save import save
 from darkprune.prune.apply_plan import numbering
-from darkprune.prune.budget import CURE, GRID, MOST
+from darkprune.prune.budget import CURE, GRID, MOST, Amount
 from darkprune.prune.pipeline import Pruned
 
 TOLERANCE = 0.05  # of the latency that was asked for
@@ -84,6 +84,13 @@ class ProcessTimer:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+
+
+def goal_of(amount: Amount, original: Net, timer: Timer) -> float:
+    """Seconds of an amount in milliseconds, or of a share of what the original takes: the median of three times."""
+    if not amount.share:
+        return amount.number / 1e3
+    return amount.number * float(np.median([timer(original) for _ in range(3)]))
 
 
 class Turns:

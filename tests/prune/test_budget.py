@@ -156,7 +156,8 @@ def test_fatal_damage_still_needs_force(told, tmp_path):
         (
             ["--target-latency", "opencv"],
             "error: --target-latency opencv is no runner and milliseconds\n"
-            "hint: use one of numpy, torch, onnxruntime, opencv, darknet, such as opencv:12.5\n",
+            "hint: use one of numpy, torch, onnxruntime, opencv, darknet, such as opencv:12.5, "
+            "or opencv:40% for a share\n",
         ),
         (
             ["--target-latency", "numpy:5", "--threads", "0"],

@@ -6,7 +6,8 @@ import pytest
 import small_nets
 from darkprune.errors import UsageError
 from darkprune.prune import knob_search
-from darkprune.prune.latency_search import CLOSE, MOST, TIMED, TOLERANCE, Turns, find, savings, search
+from darkprune.prune.budget import Amount
+from darkprune.prune.latency_search import CLOSE, MOST, TIMED, TOLERANCE, Turns, find, goal_of, savings, search
 from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, section, shortcut
 
@@ -68,6 +69,12 @@ def test_the_latency_is_met_within_five_percent(net, made):
         share = search(turns, lambda share: made(channels=share).net, part * whole)
         assert smooth(made(channels=share).net) == pytest.approx(part * whole, rel=TOLERANCE)
         assert turns.timed <= TIMED + 2
+
+
+def test_a_share_of_the_time_is_one_of_the_originals(net):
+    clock = Clock(smooth, noise=0.0, late=(2,))
+    assert goal_of(Amount(0.4, True), net, clock) == pytest.approx(0.4 * smooth(net)) and clock.calls == 3
+    assert goal_of(Amount(12.5, False), net, clock) == 0.0125 and clock.calls == 3
 
 
 def test_without_noise_it_is_found_in_a_few_measurements(net, made):
