@@ -15,7 +15,7 @@ from darkprune.errors import UsageError
 from darkprune.evaluate.net_accuracy import NetAccuracy
 from darkprune.graph.net import Net
 from darkprune.graph.save import PLAN_SUFFIX
-from darkprune.prune import knob_search, latency_search, sensitivity
+from darkprune.prune import candidate_times, knob_search, latency_search, sensitivity
 from darkprune.prune.budget import COSTS, Amount, cost_of, largest_within, parse_amount, require_share
 from darkprune.prune.pipeline import Pruned, prune
 from darkprune.prune.plan import Plan
@@ -151,7 +151,7 @@ def _amount(flag: str, text: str) -> Tuple[str, Amount]:
         raise UsageError("{} {} is no amount above 0".format(flag, text), hint=hint) from None
 
 
-def _timer(net: Net, arguments: argparse.Namespace, text: str) -> Tuple[latency_search.ProcessTimer, Amount]:
+def _timer(net: Net, arguments: argparse.Namespace, text: str) -> Tuple[candidate_times.ProcessTimer, Amount]:
     """What times nets, and the goal: milliseconds, or a share of the original's time."""
     runner, _, number = text.partition(":")
     try:
@@ -164,7 +164,7 @@ def _timer(net: Net, arguments: argparse.Namespace, text: str) -> Tuple[latency_
         raise UsageError(cause, hint=hint)
     if arguments.threads is not None and arguments.threads < 1:
         raise UsageError("--threads {} is too few".format(arguments.threads), hint="use 1 or more")
-    return latency_search.ProcessTimer(net, runner, arguments.threads), goal
+    return candidate_times.ProcessTimer(net, runner, arguments.threads), goal
 
 
 def _latency(
@@ -177,9 +177,8 @@ def _latency(
     notices: List[Any],
 ) -> Dict[str, Any]:
     """Options of `prune` for a latency."""
-    timer, amount = _timer(net, arguments, text)
+    timer, goal = _timer(net, arguments, text)
     with timer:
-        goal = latency_search.goal_of(amount, net, timer)
         found = latency_search.find(net, goal, timer, made, given.get("round"))
     record.update(share=found.share, ms=1e3 * found.seconds, original_ms=1e3 * found.original)
     record.update(timed=found.timed, given_back=found.given_back)
@@ -236,13 +235,12 @@ def _searched(
         first = knob_search.Outcome(options, loss(made(**options)), None)
         best, number = search(first=first, evaluate=knob_search.meet_cost(name, goal, made, loss))
     else:
-        timer, asked_for = _timer(net, arguments, value)
+        timer, latency = _timer(net, arguments, value)
         with timer:
-            goal = latency_search.goal_of(asked_for, net, timer)
-            found = latency_search.find(net, goal, timer, made, given.get("round"))
+            found = latency_search.find(net, latency, timer, made, given.get("round"))
             plain = made(**found.options)
-            turns = latency_search.Turns(net, timer)
-            evaluate = knob_search.meet_latency(goal, plain.net, turns, made, loss)
+            turns = candidate_times.Turns(net, timer)
+            evaluate = knob_search.meet_latency(latency, plain.net, turns, made, loss)
             first = knob_search.Outcome(found.options, loss(plain), found.seconds)
             best, number = search(first=first, evaluate=evaluate)
             seconds, original = latency_search.afresh(net, made(**best.options).net, timer)
@@ -250,7 +248,7 @@ def _searched(
             record.update(share=found.share, given_back=found.given_back)
         record.setdefault("given_back", 0)
         record.update(ms=1e3 * seconds, original_ms=1e3 * float(np.median(original)), timed=found.timed + turns.timed)
-        notices += latency_search.missed(goal, seconds, original)
+        notices += latency_search.missed(latency, seconds, original)
     how = "with the share of each tied width its own" if number else "with the options as given"
     record.update(trials=arguments.search, best=how, loss=best.loss)
     return best.options

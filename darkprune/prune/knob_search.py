@@ -9,12 +9,15 @@ the best one is never worse than that.
 import importlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
+
 from darkprune.errors import MissingDependency, UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.blocks import find_blocks
-from darkprune.prune.budget import cost_of, smallest_share
-from darkprune.prune.latency_search import CLOSE, Prune, Turns
+from darkprune.prune.budget import Amount, cost_of, smallest_share
+from darkprune.prune.candidate_times import Turns
+from darkprune.prune.latency_search import CLOSE, Prune
 from darkprune.prune.pipeline import Pruned
 
 ROUNDINGS = (1, 4, 8, 16)
@@ -146,7 +149,7 @@ def meet_cost(budget: str, goal: float, prune: Prune, loss: Callable[[Pruned], f
     return evaluate
 
 
-def meet_latency(goal: float, plain: Net, turns: Turns, prune: Prune, loss: Callable[[Pruned], float]) -> Evaluate:
+def meet_latency(goal: Amount, plain: Net, turns: Turns, prune: Prune, loss: Callable[[Pruned], float]) -> Evaluate:
     """Prunes each combination to about the operations of the `plain` net that meets the latency, and times it once, in
     turn with the original."""
     whole = cost_of(plain, "bflops")
@@ -156,8 +159,9 @@ def meet_latency(goal: float, plain: Net, turns: Turns, prune: Prune, loss: Call
         if cheap is None:
             return None
         pruned = prune(**cheap.options)
-        seconds = turns.ratio(pruned.net) * sorted(turns.base)[len(turns.base) // 2]
-        missed = seconds / goal - 1.0
+        ratio = turns.ratio(pruned.net)
+        missed = turns.over_goal(ratio, goal) - 1.0
+        seconds = ratio * float(np.median(turns.base))
         return Outcome(cheap.options, loss(pruned) if missed <= CLOSE else 1.0 + missed, seconds)
 
     return evaluate

@@ -13,23 +13,18 @@ times counts. A candidate's time is the median of its ratios, times the median o
 4. The result is measured afresh.
 """
 
-import os
-import tempfile
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from darkprune.backends.clock import Clock
 from darkprune.errors import Notice, UsageError
-from darkprune.evaluate.latency import Measurement
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
-from darkprune.graph.save import save
 from darkprune.prune.apply_plan import numbering
 from darkprune.prune.budget import CURE, GRID, MOST, Amount
+from darkprune.prune.candidate_times import TOLERANCE, Timer, Turns, asked_ms
 from darkprune.prune.pipeline import Pruned
 
-TOLERANCE = 0.05  # of the latency that was asked for
 CLOSE = 0.025  # at which the search ends
 TIMED = 12  # measurements of candidates after which a search only settles what it has, by up to two more
 ROUNDINGS = (4, 8, 16)
@@ -38,7 +33,6 @@ FREE = 1.01  # of the time, up to which channels cost nothing
 EIGHTHS = 8  # steps in which widths are given back
 WHOLE = 1.0 - 2.0**-50  # all filters, as a share, which is below 1
 
-Timer = Callable[[Net], float]  # seconds of a forward pass
 Prune = Callable[..., Pruned]  # of channels=share, and other options that differ from those asked for
 
 Found = NamedTuple(
@@ -55,135 +49,52 @@ Found = NamedTuple(
 )
 
 
-class ProcessTimer:
-    """Times nets in a runner, each in a process of its own; a context manager that holds their files.
-
-    Args: original: is written once. threads: of the runner; None: its own choice. duration: seconds of passes.
-    """
-
-    def __init__(self, original: Net, runner: str, threads: Optional[int] = None, duration: float = 0.7) -> None:
-        self._original, self._runner, self._threads = original, runner, threads
-        self._clock = Clock(duration=duration).as_dict()
-        self._folder = tempfile.TemporaryDirectory(prefix="darkprune-")
-        self._written = False
-
-    def __call__(self, net: Net) -> float:
-        """Median seconds of a pass. Raises MissingDependency, and VerifyError where the runner refuses the pair."""
-        first = net is self._original
-        prefix = os.path.join(self._folder.name, "original" if first else "candidate")
-        if not (first and self._written):
-            save(net, prefix, overwrite=True)
-            self._written = self._written or first
-        measurement = Measurement(
-            prefix + ".cfg", prefix + ".weights", self._runner, None, None, self._threads, self._clock
-        )
-        return float(np.median(measurement.in_fresh_process().seconds))
-
-    def __enter__(self) -> "ProcessTimer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
-
-
-def goal_of(amount: Amount, original: Net, timer: Timer) -> float:
-    """Seconds of an amount in milliseconds, or of a share of what the original takes: the median of three times."""
-    if not amount.share:
-        return amount.number / 1e3
-    return amount.number * float(np.median([timer(original) for _ in range(3)]))
-
-
-class Turns:
-    """Times of candidates by share, in turn with those of the original.
-
-    Attributes: timed (measurements of candidates so far). base (seconds of the original, one for each).
-    """
-
-    def __init__(self, original: Net, timer: Timer) -> None:
-        self._original, self._timer = original, timer
-        self.base: List[float] = []
-        self.timed = 0
-        self._ratios: Dict[float, List[float]] = {}
-
-    def take(self, share: float, net: Net) -> None:
-        """Times the candidate of that share once more."""
-        self._ratios.setdefault(share, []).append(self.ratio(net))
-
-    def ratio(self, net: Net, reference: Optional[Net] = None) -> float:
-        """The time of a net over that of the original, or of another reference, measured in turn."""
-        before = self._timer(self._original if reference is None else reference)
-        if reference is None:
-            self.base.append(before)
-        self.timed += 1
-        return self._timer(net) / before
-
-    def forget(self, keep: List[float]) -> None:
-        """Forgets what was measured, but for these shares."""
-        self._ratios = {share: self._ratios[share] for share in keep if share in self._ratios}
-
-    def count(self, share: float) -> int:
-        """How often the candidate of that share was timed."""
-        return len(self._ratios.get(share, ()))
-
-    def settled(self, share: float) -> bool:
-        """Whether the candidate was timed twice with about the same result, or three times."""
-        ratios = self._ratios[share]
-        return len(ratios) > 2 or len(ratios) == 2 and max(ratios) <= min(ratios) * (1 + TOLERANCE)
-
-    def seconds(self, share: float) -> float:
-        """Of a pass of the candidate of that share."""
-        return float(np.median(self._ratios[share]) * np.median(self.base))
-
-    def shares(self) -> List[float]:
-        """Those that were timed, in order."""
-        return sorted(self._ratios)
-
-
-def search(turns: Turns, pruned: Callable[[float], Net], goal: float) -> float:
-    """The share whose time is nearest to `goal` seconds, at most TOLERANCE above; 0 where the original needs no more.
+def search(turns: Turns, pruned: Callable[[float], Net], goal: Amount) -> float:
+    """The share whose time is nearest to the goal, at most TOLERANCE above; 0 where the original needs no more.
 
     Raises UsageError where even the smallest net takes more than TOLERANCE above it.
     """
     for share in (MOST, 0.0):
         if not turns.count(share):
             turns.take(share, pruned(share))
-    while turns.seconds(MOST) > goal and turns.count(MOST) < 3:  # by chance, perhaps
+    while turns.of_goal(MOST, goal) > 1 and turns.count(MOST) < 3:  # by chance, perhaps
         turns.take(MOST, pruned(MOST))
-    if turns.seconds(MOST) > goal * (1 + TOLERANCE):
+    if turns.of_goal(MOST, goal) > 1 + TOLERANCE:
+        asked = asked_ms(goal, turns.base)
         cause = "pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}".format(
-            1e3 * turns.seconds(MOST), 1e3 * goal, 1e3 * float(np.median(turns.base))
+            turns.of_goal(MOST, goal) * asked, asked, 1e3 * float(np.median(turns.base))
         )
         raise UsageError(cause, hint=CURE.format("--min-keep"))
     for number in range(TIMED - 2):
-        miss = {share: abs(turns.seconds(share) / goal - 1) for share in turns.shares()}
+        miss = {share: abs(turns.of_goal(share, goal) - 1) for share in turns.shares()}
         near = min(miss, key=lambda share: miss[share])
-        if turns.seconds(0.0) <= goal and turns.settled(0.0):
+        if turns.of_goal(0.0, goal) <= 1 and turns.settled(0.0):
             return 0.0
         if miss[near] <= CLOSE and turns.settled(near):
             return near
         # close, but perhaps by chance: once more; else where the goal is expected
-        if turns.seconds(0.0) <= goal:
+        if turns.of_goal(0.0, goal) <= 1:
             guess = 0.0
         else:
             guess = near if miss[near] <= CLOSE else _guess(turns, goal, number)
         turns.take(guess, pruned(guess))
-    fine = [share for share in turns.shares() if turns.seconds(share) <= goal * (1 + TOLERANCE)] or turns.shares()
-    return min(fine, key=lambda share: abs(turns.seconds(share) / goal - 1))
+    fine = [share for share in turns.shares() if turns.of_goal(share, goal) <= 1 + TOLERANCE] or turns.shares()
+    return min(fine, key=lambda share: abs(turns.of_goal(share, goal) - 1))
 
 
-def _guess(turns: Turns, goal: float, number: int) -> float:
+def _guess(turns: Turns, goal: Amount, number: int) -> float:
     """Where the goal is expected between the shares that are too slow and fast enough; each third time in the middle.
 
     One that noise has put on the wrong side is measured again, as soon as nothing lies between the two.
     """
     shares = turns.shares()
-    fast = min([share for share in shares if turns.seconds(share) <= goal] or [MOST])
+    fast = min([share for share in shares if turns.of_goal(share, goal) <= 1] or [MOST])
     slow = max(share for share in shares if share < fast)
     low, high = int(round(slow * GRID)), int(round(fast * GRID))
     if high - low < 2:
         return min((slow, fast), key=turns.count)
-    roots = [turns.seconds(slow) ** 0.5, goal**0.5, turns.seconds(fast) ** 0.5]
-    part = (roots[0] - roots[1]) / (roots[0] - roots[2]) if number % 3 < 2 and roots[0] > roots[2] else 0.5
+    above, below = turns.of_goal(slow, goal) ** 0.5, turns.of_goal(fast, goal) ** 0.5
+    part = (above - 1) / (above - below) if number % 3 < 2 and above > below else 0.5
     return min(high - 1, max(low + 1, int(round(low + part * (high - low))))) / float(GRID)
 
 
@@ -259,11 +170,11 @@ def _ratio(layer: Any, after: Dict[int, Any]) -> float:
     return now.op.macs(now) / float(max(1, now.shape.channels))
 
 
-def find(original: Net, goal: float, timer: Timer, prune: Prune, rounding: Optional[int] = None) -> Found:
+def find(original: Net, goal: Amount, timer: Timer, prune: Prune, rounding: Optional[int] = None) -> Found:
     """Prunes to a latency.
 
     Args:
-        goal: seconds of a forward pass.
+        goal: milliseconds of a forward pass, or the share of what the original takes at the same time.
         prune: makes the pruned net for `channels`, and `round` or `only` where they differ from what was asked for.
         rounding: the one that was asked for; None: the fastest is taken.
 
@@ -295,7 +206,7 @@ def find(original: Net, goal: float, timer: Timer, prune: Prune, rounding: Optio
         options.update(channels=WHOLE, only=only)
         best = rounded(**options)
     seconds, base = afresh(original, best.net, timer)
-    notices = missed(goal, seconds, turns.base + base)
+    notices = missed(goal, seconds, base, turns.base)
     given = _removed(first) - _removed(best)
     return Found(options, share, given, seconds, float(np.median(base)), turns.timed + len(base), notices)
 
@@ -313,10 +224,12 @@ def _removed(pruned: Pruned) -> int:
     return sum(map(len, pruned.plan.removed_channels.values()))
 
 
-def missed(goal: float, seconds: float, base: List[float]) -> List[Notice]:
-    """What is said where the latency is not met."""
-    if seconds <= goal * (1 + TOLERANCE) and (seconds >= goal * (1 - TOLERANCE) or min(base) <= goal):
+def missed(goal: Amount, seconds: float, base: List[float], before: Sequence[float] = ()) -> List[Notice]:
+    """What is said where the latency is not met. base: seconds of the original in turn with it; before: earlier."""
+    asked, times = asked_ms(goal, base), list(base) + list(before)
+    near = 1e3 * seconds / asked
+    if near <= 1 + TOLERANCE and (near >= 1 - TOLERANCE or 1e3 * min(times) <= asked):
         return []
-    cause = "{:.4g} ms were asked for, {:.4g} ms were measured in the end".format(1e3 * goal, 1e3 * seconds)
+    cause = "{:.4g} ms were asked for, {:.4g} ms were measured in the end".format(asked, 1e3 * seconds)
     hint = "the original took from {:.4g} to {:.4g} ms meanwhile; measure on a quiet machine"
-    return [Notice(cause, None, hint.format(1e3 * min(base), 1e3 * max(base)))]
+    return [Notice(cause, None, hint.format(1e3 * min(times), 1e3 * max(times)))]
