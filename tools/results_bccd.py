@@ -29,7 +29,7 @@ import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from kept_rows import append, commit, is_made  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, TIMED, steps_of  # noqa: E402
+from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, THREADS, TIMED, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
@@ -103,6 +103,7 @@ def speed(seed):
     steps = steps_of(seed)
     names = [name for name in TIMED if is_made(os.path.join(ROOT, steps[name].folder), steps[name].commands)]
     command = [sys.executable, "-m", "darkprune", "bench", "--runners", "opencv,darknet", "--json"]
+    command += ["--threads", THREADS]
     for name in names:
         command += [steps[name].cfg, steps[name].weights]
     found = json.loads(subprocess.check_output(command, cwd=ROOT).decode("utf-8"))
