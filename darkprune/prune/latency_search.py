@@ -21,11 +21,12 @@ from darkprune.errors import Notice, UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.apply_plan import numbering
-from darkprune.prune.budget import CURE, GRID, MOST, Amount
+from darkprune.prune.budget import CURE, MOST, Amount
 from darkprune.prune.candidate_times import TOLERANCE, Timer, Turns, asked_ms
 from darkprune.prune.pipeline import Pruned
 
 CLOSE = 0.025  # at which the search ends
+STEPS = 2000  # of the share, from none to all: of a net with many dead filters, half a percent may be all that lives
 TIMED = 12  # measurements of candidates after which a search only settles what it has, by up to two more
 ROUNDINGS = (4, 8, 16)
 FASTER = 0.97  # of the time without it, from which a rounding is worth having
@@ -90,12 +91,12 @@ def _guess(turns: Turns, goal: Amount, number: int) -> float:
     shares = turns.shares()
     fast = min([share for share in shares if turns.of_goal(share, goal) <= 1] or [MOST])
     slow = max(share for share in shares if share < fast)
-    low, high = int(round(slow * GRID)), int(round(fast * GRID))
+    low, high = int(round(slow * STEPS)), int(round(fast * STEPS))
     if high - low < 2:
         return min((slow, fast), key=turns.count)
     above, below = turns.of_goal(slow, goal) ** 0.5, turns.of_goal(fast, goal) ** 0.5
     part = (above - 1) / (above - below) if number % 3 < 2 and above > below else 0.5
-    return min(high - 1, max(low + 1, int(round(low + part * (high - low))))) / float(GRID)
+    return min(high - 1, max(low + 1, int(round(low + part * (high - low))))) / float(STEPS)
 
 
 def find_rounding(turns: Turns, share: float, prune: Prune, current: int) -> int:

@@ -79,7 +79,7 @@ def test_the_latency_is_met_within_five_percent(net, made):
 
 @pytest.mark.parametrize("slow", [2, 7, 1000])
 def test_a_share_of_the_originals_time_is_met_however_fast_the_machine_is(net, made, slow):
-    """At some point all passes take three times as long."""
+    """At some point all passes take three times as long: their ratio to the original's is what counts."""
     clock = Clock(lambda any_net: smooth(any_net) * (3.0 if clock.calls > slow else 1.0), noise=0.01)
     found = find(net, Amount(0.6, True), clock, made, rounding=1)
     assert smooth(made(**found.options).net) == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
@@ -99,15 +99,6 @@ def test_one_measurement_that_is_far_off_leads_not_astray(net, made, late):
     turns = Turns(net, Clock(smooth, noise=0.0, late=late))
     share = search(turns, lambda share: made(channels=share).net, ms(0.6 * smooth(net)))
     assert smooth(made(channels=share).net) == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
-
-
-def test_a_machine_that_gets_slower_slows_both(net, made):
-    """Halfway all passes take three times as long: the ratio to the original is what counts."""
-    clock = Clock(lambda any_net: smooth(any_net) * (3.0 if clock.calls > 9 else 1.0), noise=0.0)
-    turns = Turns(net, clock)
-    share = search(turns, lambda share: made(channels=share).net, ms(0.6 * smooth(net)))
-    slowed = float(np.median(turns.base)) / smooth(net)
-    assert smooth(made(channels=share).net) * slowed == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
 
 
 def test_nothing_goes_where_the_original_is_fast_enough(net, made):
