@@ -10,6 +10,8 @@ every length i = levels..n is tried:
 and the range ends in the middle of the bin behind the i of the least divergence: (i + 0.5) * amax / n, as TensorRT's
 own calibration caches show. Level j is made of the bins j * i // levels <= bin < (j + 1) * i // levels. Where P has
 values in a bin in which Q has none (the last one, which nothing lies in but what is added) the divergence is infinite.
+So it is, other than published, where the last bin is the only one with values and others lie beyond it: P and Q are the
+same single bin then, and agree on a range that clips all there is, as of photographs without any black.
 Divergences within 1e-12 of the least count as equal, and the widest range wins: nothing is clipped without a gain.
 """
 
@@ -37,7 +39,7 @@ def divergences(histogram: np.ndarray, levels: int = LEVELS) -> np.ndarray:
     p_log_p = _prefix(_x_log_x(mass))[lengths] - _x_log_x(last) + _x_log_x(last + total - kept)
     with np.errstate(divide="ignore"):
         found = (p_log_p - p_log_q - (total - kept) * last_log_q) / total - np.log(total) + np.log(kept)
-    found[(last == 0) & (total > kept)] = np.inf
+    found[((last == 0) | (kept == last)) & (total > kept)] = np.inf
     return np.asarray(found)
 
 

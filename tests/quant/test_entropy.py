@@ -19,7 +19,8 @@ def published(histogram, levels, lengths=None):
             if filled.any():
                 q[start:stop][filled] = p[start:stop].sum() / filled.sum()
         p[-1] += histogram[length:].sum()
-        if ((p > 0) & (q == 0)).any():
+        clips_all = p[-1] == p.sum() and histogram[length:].any()  # our own rule
+        if clips_all or ((p > 0) & (q == 0)).any():
             found.append(np.inf)
             continue
         p, q = p[p > 0] / p.sum(), q[p > 0] / q.sum()
@@ -51,6 +52,13 @@ def test_the_search_equals_the_published_loop_on_1000_random_histograms():
     for _ in range(1000):
         levels = random.choice([4, 8, 13])
         assert_equal_search(random_histogram(random, random.randint(levels, 45)), levels)
+
+
+def test_values_far_from_zero_are_not_clipped_altogether():
+    """Without its own rule the search ends at the smallest value, with a divergence of exactly 0."""
+    histogram = np.zeros(2048)
+    histogram[600::8] = np.random.RandomState(0).poisson(1000, 181)
+    assert threshold(histogram, 1.0) > 0.9
 
 
 def test_the_search_equals_the_published_loop_at_full_size():
