@@ -30,28 +30,29 @@ def cost_of(net: Net, budget: str) -> float:
     return float(getattr(cost(net), COSTS[budget]))
 
 
-def last(holds: Callable[[float], bool]) -> Optional[float]:
-    """The largest share on the grid, from 0 to MOST, up to which `holds`, by bisection; None where it never does.
+def last(holds: Callable[[float], bool], steps: int = GRID) -> Optional[float]:
+    """The largest share on a grid of so many steps, from 0 to MOST, up to which `holds`, by bisection; None where it
+    never does.
 
     Where it does not hold up to one share and not from there on, one of the shares at which it changes is found.
     """
-    low, high = -1, int(MOST * GRID) + 1
+    low, high = -1, int(MOST * steps) + 1
     while high - low > 1:
         middle = (low + high) // 2
-        if holds(middle / float(GRID)):
+        if holds(middle / float(steps)):
             low = middle
         else:
             high = middle
-    return None if low < 0 else low / float(GRID)
+    return None if low < 0 else low / float(steps)
 
 
-def smallest_share(budget: str, goal: float, pruned: Callable[[float], Net]) -> Optional[float]:
-    """The smallest share on the grid that meets a budget of COSTS; None where none up to MOST does.
+def smallest_share(budget: str, goal: float, pruned: Callable[[float], Net], steps: int = GRID) -> Optional[float]:
+    """The smallest share on a grid of so many steps that meets a budget of COSTS; None where none up to MOST does.
 
     Args: pruned: the net without that share of its filters.
     """
-    above = last(lambda share: cost_of(pruned(share), budget) > goal)
-    share = 0.0 if above is None else above + 1.0 / GRID
+    above = last(lambda share: cost_of(pruned(share), budget) > goal, steps)
+    share = 0.0 if above is None else above + 1.0 / steps
     return None if share > MOST else share
 
 

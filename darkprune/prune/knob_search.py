@@ -15,9 +15,9 @@ from darkprune.errors import MissingDependency, UsageError
 from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.blocks import find_blocks
-from darkprune.prune.budget import Amount, cost_of, smallest_share
+from darkprune.prune.budget import GRID, Amount, cost_of, smallest_share
 from darkprune.prune.candidate_times import TOLERANCE, Turns
-from darkprune.prune.latency_search import CLOSE, Prune
+from darkprune.prune.latency_search import CLOSE, STEPS, Prune
 from darkprune.prune.pipeline import Pruned
 
 ROUNDINGS = (1, 4, 8, 16)
@@ -133,12 +133,12 @@ def _asked(trial: Any, space: Space) -> Tuple[Dict[str, Any], float]:
     return {"blocks": blocks, "round": step, "scope": "layer", "factors": factors}, operations
 
 
-def meet_cost(budget: str, goal: float, prune: Prune, loss: Callable[[Pruned], float]) -> Evaluate:
-    """Prunes each combination until it meets a budget of COSTS."""
+def meet_cost(budget: str, goal: float, prune: Prune, loss: Callable[[Pruned], float], steps: int = GRID) -> Evaluate:
+    """Prunes each combination until it meets a budget of COSTS, by shares on a grid of so many steps."""
 
     def evaluate(options: Dict[str, Any], operations: float) -> Optional[Outcome]:
         try:
-            share = smallest_share(budget, goal, lambda share: prune(channels=share, **options).net)
+            share = smallest_share(budget, goal, lambda share: prune(channels=share, **options).net, steps)
         except UsageError:  # so many blocks cannot go
             return None
         if share is None:
@@ -155,7 +155,7 @@ def meet_latency(goal: Amount, plain: Net, turns: Turns, prune: Prune, loss: Cal
     whole = cost_of(plain, "bflops")
 
     def evaluate(options: Dict[str, Any], operations: float) -> Optional[Outcome]:
-        cheap = meet_cost("bflops", whole * operations, prune, lambda pruned: 0.0)(options, 1.0)
+        cheap = meet_cost("bflops", whole * operations, prune, lambda pruned: 0.0, STEPS)(options, 1.0)
         if cheap is None:
             return None
         pruned = prune(**cheap.options)

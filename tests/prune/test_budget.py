@@ -11,6 +11,7 @@ import small_nets
 from darkprune.cli.main import main
 from darkprune.evaluate.cost import cost
 from darkprune.graph.build import load
+from darkprune.prune import candidate_times
 from darkprune.prune.budget import GRID, MOST, Amount, last, parse_amount
 from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, shortcut
@@ -155,9 +156,13 @@ def test_fatal_damage_still_needs_force(told, tmp_path):
         ),
         (
             ["--target-latency", "opencv"],
-            "error: --target-latency opencv is no runner and milliseconds\n"
-            "hint: use one of numpy, torch, onnxruntime, opencv, darknet, such as opencv:12.5, "
-            "or opencv:40% for a share\n",
+            "error: --target-latency opencv is no runner with milliseconds or a share below 100%\n"
+            "hint: use one of numpy, torch, onnxruntime, opencv, darknet, such as opencv:12.5 or opencv:40%\n",
+        ),
+        (
+            ["--target-latency", "numpy:140%", "--search", "9"],
+            "error: --target-latency numpy:140% is no runner with milliseconds or a share below 100%\n"
+            "hint: use one of numpy, torch, onnxruntime, opencv, darknet, such as opencv:12.5 or opencv:40%\n",
         ),
         (
             ["--target-latency", "numpy:5", "--threads", "0"],
@@ -169,6 +174,33 @@ def test_budgets_that_are_refused(told, net, tmp_path, options, text):
     least = prune(net, channels=MOST, min_keep=4, force=True).net.count_parameters()
     assert told(*options) == (2, "", text.format(least=least))
     assert not (tmp_path / "out.cfg").exists()
+
+
+def test_a_share_of_the_latency(told, net, tmp_path, monkeypatch):
+    """Of times that follow the operations; the machine becomes slower all the time."""
+    calls = []
+
+    class Timer:
+        def __init__(self, original, runner, threads):
+            assert (runner, threads) == ("numpy", 1)
+
+        def __call__(self, any_net):
+            calls.append(any_net)
+            return (1e-3 + any_net.bflops()) * (1 + len(calls) / 400.0)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(candidate_times, "ProcessTimer", Timer)
+    status, out, err = told("--target-latency", "numpy:60%", "--threads", "1", "--force")
+    assert (status, "warning: " in err and "ms were" in err) == (0, False)
+    made = load(str(tmp_path / "out.cfg"), str(tmp_path / "out.weights"))
+    assert 1e-3 + made.bflops() == pytest.approx(0.6 * (1e-3 + net.bflops()), rel=0.1)
+    budget = json.loads((tmp_path / "out.plan.json").read_text())["options"]["budget"]
+    assert budget["asked"] == "numpy:60%" and budget["ms"] < 0.7 * budget["original_ms"]
 
 
 def test_an_existing_file_is_refused_before_anything_is_measured(told, tmp_path):

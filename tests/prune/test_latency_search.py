@@ -8,7 +8,7 @@ from darkprune.errors import UsageError
 from darkprune.prune import knob_search
 from darkprune.prune.budget import Amount
 from darkprune.prune.candidate_times import TOLERANCE, Turns
-from darkprune.prune.latency_search import CLOSE, MOST, TIMED, find, savings, search
+from darkprune.prune.latency_search import CLOSE, MOST, TIMED, find, missed, savings, search
 from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, section, shortcut
 
@@ -101,6 +101,36 @@ def test_one_measurement_that_is_far_off_leads_not_astray(net, made, late):
     assert smooth(made(channels=share).net) == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
 
 
+def test_a_machine_that_gets_slower_slows_both(net, made):
+    """Halfway all passes take three times as long: the ratio to the original is what counts."""
+    clock = Clock(lambda any_net: smooth(any_net) * (3.0 if clock.calls > 9 else 1.0), noise=0.0)
+    turns = Turns(net, clock)
+    share = search(turns, lambda share: made(channels=share).net, ms(0.6 * smooth(net)))
+    slowed = float(np.median(turns.base)) / smooth(net)
+    assert smooth(made(channels=share).net) * slowed == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
+
+
+def test_a_steep_fall_within_one_percent_of_the_share(net, made):
+    """Its two ends are far off, and only in between lies what is asked for."""
+
+    def pruned(share):
+        return share
+
+    def seconds(share):
+        return 1.0 if share is net else 0.9 - 0.5 * min(1.0, max(0.0, (share - 0.501) / 0.01))
+
+    turns = Turns(net, seconds)
+    share = search(turns, pruned, Amount(0.6, True))
+    assert seconds(share) == pytest.approx(0.6, rel=TOLERANCE)
+
+
+def test_a_share_that_was_missed_on_either_side_is_told():
+    base = [1e-3] * 3
+    assert not missed(Amount(0.9, True), 0.9e-3, base, [0.89e-3]) and not missed(ms(2e-3), 1e-3, base)
+    assert missed(Amount(0.9, True), 0.8e-3, base, [0.89e-3]) and missed(Amount(0.9, True), 0.97e-3, base)
+    assert missed(ms(0.8e-3), 0.7e-3, base) and missed(ms(0.8e-3), 0.9e-3, base)
+
+
 def test_nothing_goes_where_the_original_is_fast_enough(net, made):
     found = find(net, ms(2 * smooth(net)), Clock(smooth), made)
     assert found.options == {"channels": 0.0, "round": 1} and found.given_back == 0 and not found.notices
@@ -173,7 +203,7 @@ def test_a_latency_that_was_missed_is_told(net, made):
 
 
 def test_combinations_meet_a_latency(net, made):
-    """Each is timed once, and one that is too slow counts as worse than any that is not."""
+    """One that is too slow counts as worse than any that is not; one that was fast enough by chance alone, too."""
     goal = 0.6 * smooth(net)
     plain = made(**find(net, ms(goal), Clock(smooth, noise=0.0), made).options)
     evaluate = knob_search.meet_latency(
@@ -183,3 +213,7 @@ def test_combinations_meet_a_latency(net, made):
     fine, slow = evaluate(options, 0.8), evaluate(options, 1.25)
     assert fine.seconds == smooth(made(**fine.options).net) < goal and fine.loss < 1
     assert slow.seconds > goal and slow.loss == pytest.approx(slow.seconds / goal)
+    hasty = Clock(lambda any_net: smooth(any_net) * (0.5 if hasty.calls == 2 else 1.0), noise=0.0)
+    turns = Turns(net, hasty)
+    share = knob_search.meet_latency(Amount(0.6, True), plain.net, turns, made, lambda pruned: 0.0)(options, 1.25)
+    assert turns.timed == 3 and share.loss == pytest.approx(slow.loss)
