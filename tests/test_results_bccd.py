@@ -34,7 +34,7 @@ def test_every_row_is_of_a_step_and_has_its_resamples(tools):
         steps = plan.steps_of(int(row["seed"]))
         assert row["step"] in steps and row["command"].startswith("darkprune ")
         assert draws[row["seed"], row["step"]].shape == (200,)
-        assert abs(np.mean(draws[row["seed"], row["step"]]) - float(row["ap50"])) < 0.05
+        assert abs(np.mean(draws[row["seed"], row["step"]]) - float(row["ap50"])) < 0.015
     assert len(draws) == len({(row["seed"], row["step"]) for row in page.rows()}) == len(page.rows())
 
 

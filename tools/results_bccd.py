@@ -101,18 +101,21 @@ def run(step, steps, seed):
 def speed(seed):
     """Times the baseline and what was pruned from it, in one run whose pairs take turns."""
     steps = steps_of(seed)
-    names = [name for name in TIMED if is_made(os.path.join(ROOT, steps[name].folder), steps[name].commands)]
+    for name in TIMED:
+        if not is_made(os.path.join(ROOT, steps[name].folder), steps[name].commands):
+            sys.exit("error: {} is not there; run its step first, with --only".format(steps[name].folder))
     command = [sys.executable, "-m", "darkprune", "bench", "--runners", "opencv,darknet", "--json"]
     command += ["--threads", THREADS]
-    for name in names:
+    for name in TIMED:
         command += [steps[name].cfg, steps[name].weights]
     found = json.loads(subprocess.check_output(command, cwd=ROOT).decode("utf-8"))
-    called = {model["model"]: name for model, name in zip(found["models"], names)}
+    called = {model["model"]: name for model, name in zip(found["models"], TIMED)}
     with open(page.SPEED, "w") as stream:
         stream.write(",".join(page.SPEED_COLUMNS) + "\n")
     for timed in found["runs"]:
         row = {"seed": seed, "step": called[timed["model"]], "runner": timed["runner"], "commit": commit()}
         row["ms"] = "{:.2f}".format(timed["median_ms"])
+        row.update(threads=found["threads"], machine=found["machine"])
         append(page.SPEED, page.SPEED_COLUMNS, row)
 
 

@@ -11,7 +11,7 @@ ROWS, DRAWS = (os.path.join(ROOT, "docs", name) for name in ("bccd.csv", "bccd-r
 SPEED = os.path.join(ROOT, "docs", "bccd-speed.csv")
 COLUMNS = ("seed", "step", "ap50", "map", "parameters", "bytes", "bflops", "zero_gammas", "key")
 COLUMNS += ("seconds", "commit", "command")
-SPEED_COLUMNS = ("seed", "step", "runner", "ms", "commit")
+SPEED_COLUMNS = ("seed", "step", "runner", "ms", "commit", "threads", "machine")
 HEAD = "| step | seeds | AP50 | against the baseline | Darknet's map | parameters | weights | BFLOPs | gammas at 0 |\n"
 HEAD += "|---|---|---|---|---|---|---|---|---|\n"
 
@@ -75,7 +75,8 @@ def speed():
             mine = [float(row["ms"]) for row in found if row["step"] == name and row["runner"] == runner]
             cells += ["{:.1f}".format(mine[-1]), "{:.2f}".format(first[runner] / mine[-1])] if mine else ["", ""]
         text += "| " + " | ".join(cells) + " |\n"
-    return text
+    where = sorted({"{threads} thread(s) on {machine}".format(**row) for row in found})
+    return text + "\nAll in one run, in turn; {}.\n".format("; ".join(where))
 
 
 PARTS = {"bccd": accuracy, "bccd-speed": speed}
