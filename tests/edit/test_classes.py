@@ -66,7 +66,10 @@ def test_boxes_are_computed_as_before(tmp_path):
     net = pair(tmp_path)
     for old, new in zip(small_nets.raw_heads(net), small_nets.raw_heads(set_classes(net, 7))):
         shape = old.shape[-2:]
-        assert np.array_equal(old.reshape((3, 8) + shape)[:, :5], new.reshape((3, 12) + shape)[:, :5])
+        # a matrix product of more rows may add up in another order
+        np.testing.assert_allclose(
+            old.reshape((3, 8) + shape)[:, :5], new.reshape((3, 12) + shape)[:, :5], rtol=1e-5, atol=1e-6
+        )
 
 
 def test_the_same_number_changes_nothing(tmp_path):
