@@ -52,8 +52,7 @@ def _curves(axes: Any, widths: Sequence[Ranked], blocks: Sequence[Ranked], what:
     for one in reversed(widths[HIGHLIGHTED:]):
         axes.plot(*zip(*one.losses), color="0.75", linewidth=0.8)
     for number, one in enumerate(widths[:HIGHLIGHTED]):
-        line = axes.plot(*zip(*one.losses), marker=".", color="C{}".format(number), label="layer " + name_of(one))[0]
-        axes.annotate(" {}".format(one.part.layers[0]), one.losses[-1], color=line.get_color(), va="center", fontsize=8)
+        axes.plot(*zip(*one.losses), marker=".", color="C{}".format(number), label="layer " + name_of(one))
     for number, one in enumerate(blocks):
         axes.plot(1.0, one.loss, "x", color="black", label="a whole block" if not number else None)
     axes.set_xlabel("share of the width's filters removed")
