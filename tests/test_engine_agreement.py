@@ -8,7 +8,7 @@ from small_nets import HEAD, conv, section, shortcut
 
 agreement = tool.load("engine_agreement")
 page = tool.load("engine_agreement_page")
-NET = (conv(8), conv(8, 3, "leaky"), shortcut(-2), conv(8, 3, "mish"), conv(4), HEAD)
+NET = (conv(16), conv(16, 3, "leaky"), shortcut(-2), conv(16, 3, "mish"), conv(8), HEAD)
 
 
 def row(tmp_path, *sections, **options):
@@ -26,7 +26,7 @@ def test_a_net_passes_in_both_releases(tmp_path):
         assert found["int8"][release]["share"] == 1
     assert [found["int8"][release]["tensors"] for release in ("8.2", "10.3")] == [6, 5]
     old = found["int8"]["8.2"]
-    assert 0 < old["leaky apart"] <= old["nothing fused"]  # equal where rounding makes it so
+    assert 0 < old["leaky apart"] < old["nothing fused"]
     assert 0 < found["fp16"]["10.3"] < 0.05
     text = page.table([found])
     assert text.startswith("- nets that lower, without a failure: 1 of 1\n- 8.2: layers equal in fp32 6 of 6;")

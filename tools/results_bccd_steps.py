@@ -18,12 +18,13 @@ FASTEST += ["--adam", "1", "--random", "0"]
 FASTEST_RATE = ["--learning-rate", "0.001", "--ema-alpha", "0.997"]
 LATENCY = "30%"  # of the baseline's time in OpenCV
 THREADS = "1"  # where times are taken: with more, what else the machine does decides
-UNSPARSIFIED = "50% of the time without sparsity by {}"
+HALF = "50%"  # of it, where nothing was trained towards zero
+UNSPARSIFIED = HALF + " of the time without sparsity by {}"
+WAYS = ("gamma", "taylor", "gamma and taylor", "search")  # to choose what goes
 BY_LATENCY = LATENCY + " of the time by {}"
 TIMED = ("baseline", "60", "60 + 8 blocks", "70", "80", "80 then 8 blocks")
 TIMED += ("83", "85", "87", "90", "95")
-TIMED += tuple(BY_LATENCY.format(way) for way in ("gamma", "taylor", "gamma and taylor", "search"))
-TIMED += tuple(UNSPARSIFIED.format(way) for way in ("gamma", "taylor"))
+TIMED += tuple(map(BY_LATENCY.format, WAYS)) + tuple(map(UNSPARSIFIED.format, WAYS[:2]))
 STRENGTHS = {"hoyer": "15", "proximal": "8", "subgradient": "0.8"}  # of the loss of an image, a sum over its cells
 SPARSIFY = {
     "hoyer": ["--learning-rate", "0.001", "--ema-alpha", "0.99"],
@@ -141,19 +142,19 @@ def _once(plan, base, sparse, harder):
         name = "{:g}".format(100 * float(share))
         pruned = plan.prune(name, harder, ["--channels", share], [harder.name])
         _tuned(plan, base, pruned, name, ("fine-tuned",))
-    search = ["--search", "20", "--data", PRUNING]
-    ways = (("gamma", []), ("taylor", _by("taylor")), ("gamma and taylor", _by("gamma,taylor")), ("search", search))
-    for way, options in ways:
-        name = BY_LATENCY.format(way)
-        options = ["--target-latency", "opencv:" + LATENCY, "--threads", THREADS] + options
-        pruned = plan.prune(name, harder, options, [harder.name])
-        _tuned(plan, base, pruned, name, ("fine-tuned",))
-    for way, options in ways[:2]:
-        name = UNSPARSIFIED.format(way)
-        options = ["--target-latency", "opencv:50%", "--threads", THREADS] + options
-        pruned = plan.prune(name, base, options, [base.name])
-        _tuned(plan, base, pruned, name, ("fine-tuned",))
+    chosen = ([], _by("taylor"), _by("gamma,taylor"), ["--search", "20", "--data", PRUNING])
+    for way, options in zip(WAYS, chosen):
+        _timely(plan, base, harder, BY_LATENCY.format(way), LATENCY, options)
+    for way, options in zip(WAYS[:2], chosen):
+        _timely(plan, base, base, UNSPARSIFIED.format(way), HALF, options)
     _yolo_fastest(plan)
+
+
+def _timely(plan, base, source, name, share, options):
+    """A pair pruned to a share of its source's time, and fine-tuned."""
+    options = ["--target-latency", "opencv:" + share, "--threads", THREADS] + options
+    pruned = plan.prune(name, source, options, [source.name])
+    _tuned(plan, base, pruned, name, ("fine-tuned",))
 
 
 def _by(criteria):

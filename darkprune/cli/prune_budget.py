@@ -249,9 +249,9 @@ def _searched(
             plain = made(**found.options)
             turns = candidate_times.Turns(net, timer)
             evaluate = knob_search.meet_latency(latency, plain.net, turns, made, loss)
-            missed = 1e3 * found.seconds / candidate_times.asked_ms(latency, [found.original]) - 1.0
-            met = missed <= candidate_times.TOLERANCE
-            first = knob_search.Outcome(found.options, loss(plain) if met else 1.0 + missed, found.seconds)
+            over = candidate_times.over_asked(latency, found.seconds, [found.original])
+            met = over <= 1 + candidate_times.TOLERANCE
+            first = knob_search.Outcome(found.options, loss(plain) if met else over, found.seconds)
             best, number = search(first=first, evaluate=evaluate)
             seconds, original = latency_search.afresh(net, made(**best.options).net, timer)
         if number == 0:

@@ -53,6 +53,11 @@ def asked_ms(goal: Amount, base: List[float]) -> float:
     return 1e3 * goal.number * float(np.median(base)) if goal.share else goal.number
 
 
+def over_asked(goal: Amount, seconds: float, base: List[float]) -> float:
+    """A time over the one that was asked for. base: seconds of the original, when it was measured."""
+    return 1e3 * seconds / asked_ms(goal, base)
+
+
 class Turns:
     """Times of candidates by share, in turn with those of the original.
 
@@ -96,7 +101,7 @@ class Turns:
 
     def over_goal(self, ratio: float, goal: Amount) -> float:
         """The time of a net over the one that was asked for, from what `ratio` gave for it."""
-        return 1e3 * ratio * float(np.median(self.base)) / asked_ms(goal, self.base)
+        return over_asked(goal, ratio * float(np.median(self.base)), self.base)
 
     def shares(self) -> List[float]:
         """Those that were timed, in order."""

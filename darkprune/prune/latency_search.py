@@ -23,7 +23,7 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.apply_plan import numbering
 from darkprune.prune.budget import CURE, MOST, Amount
-from darkprune.prune.candidate_times import TOLERANCE, Timer, Turns, asked_ms
+from darkprune.prune.candidate_times import TOLERANCE, Timer, Turns, asked_ms, over_asked
 from darkprune.prune.pipeline import Pruned
 
 CLOSE = 0.025  # at which the search ends
@@ -229,7 +229,7 @@ def _removed(pruned: Pruned) -> int:
 def missed(goal: Amount, seconds: float, base: List[float], before: Sequence[float] = ()) -> List[Notice]:
     """What is said where the latency is not met. base: seconds of the original in turn with it; before: earlier."""
     asked, times = asked_ms(goal, base), list(base) + list(before)
-    near = 1e3 * seconds / asked
+    near = over_asked(goal, seconds, base)
     idle = not goal.share and 1e3 * min(times) <= asked  # the original is fast enough by itself
     if near <= 1 + TOLERANCE and (near >= 1 - TOLERANCE or idle):
         return []
