@@ -13,6 +13,9 @@ from darkprune.graph.save import save
 from darkprune.prune.budget import Amount
 
 TOLERANCE = 0.05  # of the latency that was asked for
+PRECISE = 0.01  # standard error of a net's ratio, from which on it is known
+FEW, MANY = 3, 9  # measurements that know it at the earliest, and in any case
+PASSES = 5
 
 Timer = Callable[[Net], float]  # seconds of a forward pass
 
@@ -20,12 +23,13 @@ Timer = Callable[[Net], float]  # seconds of a forward pass
 class ProcessTimer:
     """Times nets in a runner, each in a process of its own; a context manager that holds their files.
 
-    Args: original: is written once. threads: of the runner; None: its own choice. duration: seconds of passes.
+    Args: original: is written once. threads: of the runner; None: its own choice. duration: seconds of passes, at least
+    PASSES of them; short, so that two nets in turn meet the same pace of the machine.
     """
 
-    def __init__(self, original: Net, runner: str, threads: Optional[int] = None, duration: float = 0.7) -> None:
+    def __init__(self, original: Net, runner: str, threads: Optional[int] = None, duration: float = 0.3) -> None:
         self._original, self._runner, self._threads = original, runner, threads
-        self._clock = Clock(duration=duration).as_dict()
+        self._clock = Clock(least=PASSES, duration=duration).as_dict()
         self._folder = tempfile.TemporaryDirectory(prefix="darkprune-")
         self._written = False
 
@@ -58,6 +62,14 @@ def over_asked(goal: Amount, seconds: float, base: List[float]) -> float:
     return 1e3 * seconds / asked_ms(goal, base)
 
 
+def known(ratios: List[float]) -> bool:
+    """Whether measurements of one ratio are enough to know it."""
+    if len(ratios) < FEW:
+        return False
+    error = float(np.std(ratios, ddof=1)) / len(ratios) ** 0.5
+    return len(ratios) >= MANY or error <= PRECISE * float(np.median(ratios))
+
+
 class Turns:
     """Times of candidates by share, in turn with those of the original.
 
@@ -82,6 +94,13 @@ class Turns:
         self.timed += 1
         return self._timer(net) / before
 
+    def settled_ratio(self, net: Net, reference: Net) -> float:
+        """The same of a net and a reference, measured as often as it takes to know it."""
+        ratios: List[float] = []
+        while not known(ratios):
+            ratios.append(self.ratio(net, reference))
+        return float(np.median(ratios))
+
     def forget(self, keep: List[float]) -> None:
         """Forgets what was measured, but for these shares."""
         self._ratios = {share: self._ratios[share] for share in keep if share in self._ratios}
@@ -91,9 +110,8 @@ class Turns:
         return len(self._ratios.get(share, ()))
 
     def settled(self, share: float) -> bool:
-        """Whether the candidate was timed twice with about the same result, or three times."""
-        ratios = self._ratios[share]
-        return len(ratios) > 2 or len(ratios) == 2 and max(ratios) <= min(ratios) * (1 + TOLERANCE)
+        """Whether the candidate was timed often enough for its ratio to be known."""
+        return known(self._ratios[share])
 
     def of_goal(self, share: float, goal: Amount) -> float:
         """The time of the candidate of that share, over the one that was asked for."""

@@ -8,12 +8,14 @@ milliseconds with that times the median of all times of the original, so that it
    operations fall with its square; a candidate close to the goal is measured again before it is taken, and once more
    where the two differ.
 2. The rounding: at that share, kept widths of multiples of 4, 8 and 16. One that is faster, as runtimes compute
-   channels in groups, is taken, and the share is searched for again with it.
+   channels in groups, is taken, the fastest first, and the share is searched for again with it. Where a net is so
+   small that such steps miss the goal, the next one has its turn, and what was found without any is the last.
 3. What is given back: tied widths whose removed channels save least operations get them all back, as many widths as
-   change the time by at most 1 %: nobody gains by their removal.
+   fit into the goal, or cost no time: nobody gains by their removal.
 4. The result is measured afresh.
 """
 
+from functools import partial
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -26,12 +28,14 @@ from darkprune.prune.budget import CURE, MOST, Amount
 from darkprune.prune.candidate_times import TOLERANCE, Timer, Turns, asked_ms, over_asked
 from darkprune.prune.pipeline import Pruned
 
-CLOSE = 0.025  # at which the search ends
+CLOSE = 0.02  # at which the search ends
+INSIDE = 0.03  # from the goal, where a rounding has to end: noise may add what is left of TOLERANCE
 STEPS = 2000  # of the share, from none to all: of a net with many dead filters, half a percent may be all that lives
-TIMED = 16  # measurements of candidates after which a search only settles what it has, by up to two more
+TIMED = 24  # measurements of candidates after which a search only settles what it has, by up to two more
 ROUNDINGS = (4, 8, 16)
 FASTER = 0.97  # of the time without it, from which a rounding is worth having
 FREE = 1.01  # of the time, up to which channels cost nothing
+AFRESH = 9  # measurements of the result, each in turn with one of the original
 EIGHTHS = 8  # steps in which widths are given back
 WHOLE = 1.0 - 2.0**-50  # all filters, as a share, which is below 1
 
@@ -51,22 +55,33 @@ Found = NamedTuple(
 )
 
 
-def search(turns: Turns, pruned: Callable[[float], Net], goal: Amount) -> float:
-    """The share whose time is nearest to the goal, at most TOLERANCE above; 0 where the original needs no more.
+def out_of_reach(turns: Turns, pruned: Callable[[float], Net], goal: Amount) -> Optional[UsageError]:
+    """The error where even the smallest net takes more than TOLERANCE above the goal; None where pruning can reach it.
 
-    Raises UsageError where even the smallest net takes more than TOLERANCE above it.
+    Times the smallest net and the original, which a search needs.
     """
     for share in (MOST, 0.0):
         if not turns.count(share):
             turns.take(share, pruned(share))
     while turns.of_goal(MOST, goal) > 1 and turns.count(MOST) < 3:  # by chance, perhaps
         turns.take(MOST, pruned(MOST))
-    if turns.of_goal(MOST, goal) > 1 + TOLERANCE:
-        asked = asked_ms(goal, turns.base)
-        cause = "pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}".format(
-            turns.of_goal(MOST, goal) * asked, asked, 1e3 * float(np.median(turns.base))
-        )
-        raise UsageError(cause, hint=CURE.format("--min-keep"))
+    if turns.of_goal(MOST, goal) <= 1 + TOLERANCE:
+        return None
+    asked = asked_ms(goal, turns.base)
+    cause = "pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}".format(
+        turns.of_goal(MOST, goal) * asked, asked, 1e3 * float(np.median(turns.base))
+    )
+    return UsageError(cause, hint=CURE.format("--min-keep"))
+
+
+def search(turns: Turns, pruned: Callable[[float], Net], goal: Amount) -> float:
+    """The share whose time is nearest to the goal, at most TOLERANCE above; 0 where the original needs no more.
+
+    Raises UsageError where it is out of reach.
+    """
+    error = out_of_reach(turns, pruned, goal)
+    if error is not None:
+        raise error
     for number in range(TIMED - 2):
         miss = {share: abs(turns.of_goal(share, goal) - 1) for share in turns.shares()}
         near = min(miss, key=lambda share: miss[share])
@@ -100,25 +115,29 @@ def _guess(turns: Turns, goal: Amount, number: int) -> float:
     return min(high - 1, max(low + 1, int(round(low + part * (high - low))))) / float(STEPS)
 
 
-def find_rounding(turns: Turns, share: float, prune: Prune, current: int) -> int:
-    """The rounding whose net is the fastest at that share, if it is faster than the current one by more than noise."""
-    net = prune(channels=share).net
-    best, least = current, FASTER
+def faster_roundings(turns: Turns, share: float, prune: Prune, current: int) -> List[int]:
+    """The roundings whose nets are faster at that share than that of the current one by more than noise; the fastest
+    first."""
+    net = prune(channels=share, round=current).net
+    found = []
     for step in ROUNDINGS:
         if step <= current:
             continue
         other = prune(channels=share, round=step).net
         ratio = turns.ratio(other, net)
-        if ratio < least:  # by chance, perhaps
-            ratio = float(np.median([ratio, turns.ratio(other, net), turns.ratio(other, net)]))
-        if ratio < least:
-            best, least = step, ratio
-    return best
+        if ratio < FASTER:  # by chance, perhaps
+            ratio = turns.settled_ratio(other, net)
+        if ratio < FASTER:
+            found.append((ratio, step))
+    return [step for _, step in sorted(found)]
 
 
-def give_back(turns: Turns, original: Net, found: Pruned, prune: Prune) -> Optional[Dict[int, List[int]]]:
+def give_back(
+    turns: Turns, original: Net, found: Pruned, prune: Prune, limit: float = FREE
+) -> Optional[Dict[int, List[int]]]:
     """What is left of a plan, layer -> channels, without the removal of those tied widths that nobody gains by: as
-    many, the ones that save least operations first, as leave the time as it is. None where all of it is left."""
+    many, the ones that save least operations first, as make the time at most `limit` times as long. None where all of
+    it is left."""
     groups = savings(original, found)
     best, low, high = None, 0, EIGHTHS
     while high - low > 1 and len(groups) > 1:
@@ -127,8 +146,7 @@ def give_back(turns: Turns, original: Net, found: Pruned, prune: Prune) -> Optio
         for group in groups[len(groups) * middle // EIGHTHS :]:
             only.update(group)
         other = prune(channels=WHOLE, only=only)
-        ratios = [turns.ratio(other.net, found.net) for _ in range(3)]
-        if float(np.median(ratios)) <= FREE:
+        if turns.settled_ratio(other.net, found.net) <= limit:
             best, low = only, middle
         else:
             high = middle
@@ -172,6 +190,28 @@ def _ratio(layer: Any, after: Dict[int, Any]) -> float:
     return now.op.macs(now) / float(max(1, now.shape.channels))
 
 
+def rounded(
+    turns: Turns, net_of: Callable[[int, float], Net], goal: Amount, free: float, steps: List[int]
+) -> Tuple[int, float, float]:
+    """The first of these roundings with which the goal is met, or missed by no more than without, the share with it,
+    and its time over the goal; (1, free, its time) where there is none.
+
+    Args: free: the share without rounding, timed. steps: roundings that are faster than none, the fastest first.
+    """
+    without = turns.of_goal(free, goal)
+    miss = abs(without - 1)
+    allowed = max(INSIDE, miss + CLOSE if miss > TOLERANCE else 0.0)  # CLOSE: for noise
+    for step in steps:
+        turns.forget([0.0])
+        pruned = partial(net_of, step)
+        if out_of_reach(turns, pruned, goal) is None:
+            share = search(turns, pruned, goal)
+            over = turns.of_goal(share, goal)
+            if abs(over - 1) <= allowed:
+                return step, share, over
+    return 1, free, without
+
+
 def find(original: Net, goal: Amount, timer: Timer, prune: Prune, rounding: Optional[int] = None) -> Found:
     """Prunes to a latency.
 
@@ -183,30 +223,25 @@ def find(original: Net, goal: Amount, timer: Timer, prune: Prune, rounding: Opti
     Raises UsageError where pruning cannot reach it, and what the timer raises.
     """
     turns, step = Turns(original, timer), rounding or 1
-    made: Dict[float, Pruned] = {}
+    nets: Dict[Tuple[int, float], Pruned] = {}
 
-    def rounded(**options: Any) -> Pruned:
-        return prune(**dict({"round": step}, **options))
+    def net_of(step: int, share: float) -> Net:
+        if (step, share) not in nets:
+            nets[step, share] = prune(channels=share, round=step)
+        return nets[step, share].net
 
-    def net_of(share: float) -> Net:
-        if share not in made:
-            made[share] = rounded(channels=share)
-        return made[share].net
-
-    share = search(turns, net_of, goal)
+    share = search(turns, partial(net_of, step), goal)
+    over = turns.of_goal(share, goal)
     if rounding is None and share:
-        step = find_rounding(turns, share, rounded, step)
-        if step > 1:
-            turns.forget([0.0])
-            made = {0.0: made[0.0]}
-            share = search(turns, net_of, goal)
+        step, share, over = rounded(turns, net_of, goal, share, faster_roundings(turns, share, prune, step))
+    net_of(step, share)
+    first = best = nets[step, share]
     options: Dict[str, Any] = {"channels": share, "round": step}
-    net_of(share)
-    first = best = made[share]
-    only = give_back(turns, original, first, rounded) if share else None
+    limit = max(1.0, FREE / over)  # where the widths' steps lead below the goal, what lies between is given back
+    only = give_back(turns, original, first, partial(prune, round=step), limit) if share else None
     if only is not None:
         options.update(channels=WHOLE, only=only)
-        best = rounded(**options)
+        best = prune(**options)
     seconds, base = afresh(original, best.net, timer)
     notices = missed(goal, seconds, base, turns.base)
     given = _removed(first) - _removed(best)
@@ -214,12 +249,13 @@ def find(original: Net, goal: Amount, timer: Timer, prune: Prune, rounding: Opti
 
 
 def afresh(original: Net, net: Net, timer: Timer) -> Tuple[float, List[float]]:
-    """Seconds of a pass, the median of three measurements, and those of the original in turn with them."""
-    base, times = [], []
-    for _ in range(3):
+    """Seconds of a pass, and those of the original in turn with it: AFRESH measurements of each. The former are the
+    median of the ratios, times the median of the latter."""
+    base, ratios = [], []
+    for _ in range(AFRESH):
         base.append(timer(original))
-        times.append(timer(net))
-    return float(np.median(times)), base
+        ratios.append(timer(net) / base[-1])
+    return float(np.median(ratios) * np.median(base)), base
 
 
 def _removed(pruned: Pruned) -> int:
