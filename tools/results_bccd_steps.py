@@ -11,6 +11,8 @@ CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "150", "60", "60"  # epochs
 LARGER = ("384", "288")  # pixels
+FROM_SCRATCH = ("320", "256")  # the same, of a net that sees no others
+AT_FROM_SCRATCH = " at {} x {}".format(*FROM_SCRATCH)
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST_NET = "Yolo-Fastest"  # the step that trains it; all of its steps begin so
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50"]
@@ -24,6 +26,7 @@ WAYS = ("gamma", "taylor", "gamma and taylor", "search")  # to choose what goes
 BY_LATENCY = LATENCY + " of the time by {}"
 TIMED = ("baseline", "60", "60 + 8 blocks", "70", "80", "80 then 8 blocks")
 TIMED += ("83", "85", "87", "90", "95")
+TIMED += ("baseline" + AT_FROM_SCRATCH, "80" + AT_FROM_SCRATCH)
 TIMED += tuple(map(BY_LATENCY.format, WAYS)) + tuple(map(UNSPARSIFIED.format, WAYS[:2]))
 STRENGTHS = {"hoyer": "15", "proximal": "8", "subgradient": "0.8"}  # of the loss of an image, a sum over its cells
 SPARSIFY = {
@@ -89,7 +92,9 @@ class Plan:
 
 def baseline_of(name):
     """The step that another is compared with: its net before anything was taken away."""
-    return FASTEST_NET if name.startswith(FASTEST_NET) else "baseline"
+    if name.startswith(FASTEST_NET):
+        return FASTEST_NET
+    return "baseline" + (AT_FROM_SCRATCH if AT_FROM_SCRATCH in name else "")
 
 
 def steps_of(seed):
@@ -116,12 +121,21 @@ def steps_of(seed):
 
 def _larger(plan, base):
     """The net for larger images: what their size is worth."""
-    width, height = LARGER
-    stem = os.path.join(plan.folder, "bccd-yolov3-{}".format(width))
-    edit = ["edit", base.cfg, base.weights, "-o", stem, "--width", width, "--height", height, "--overwrite"]
-    name = "baseline at {} x {}".format(width, height)
-    step = plan.train(name, stem + ".cfg", stem + ".weights", "75", [], ["baseline"])
-    plan.steps[name] = step._replace(commands=[edit] + step.commands)
+    _at_size(plan, base, LARGER, "75")
+    first = _at_size(plan, base, FROM_SCRATCH, BASELINE, ["--reinit"])
+    sparse = _sparse(plan, first, "sparse" + AT_FROM_SCRATCH, "hoyer", 0.84, "25")
+    pruned = plan.prune("80" + AT_FROM_SCRATCH, sparse, ["--channels", "0.8"], [sparse.name])
+    _tuned(plan, first, pruned, pruned.name, ("fine-tuned",))
+
+
+def _at_size(plan, base, size, epochs, options=()):
+    """The baseline trained for images of another size."""
+    stem = os.path.join(plan.folder, "bccd-yolov3-{}".format(size[0]))
+    edit = ["edit", base.cfg, base.weights, "-o", stem, "--width", size[0], "--height", size[1], "--overwrite"]
+    name, cfg, weights = "baseline at {} x {}".format(*size), stem + ".cfg", stem + ".weights"
+    step = plan.train(name, cfg, weights, epochs, options, [base.name])
+    step = plan.steps[step.name] = step._replace(commands=[edit] + step.commands)
+    return step
 
 
 def _once(plan, base, sparse, harder):
@@ -184,7 +198,7 @@ def _yolo_fastest(plan):
 
 def _sparse(plan, base, name, method, share=None, strength=None, chosen="taylor:0.1"):
     options = _penalty(method, share, strength, chosen)
-    return plan.train(name, base.cfg, base.weights, SPARSE, options, ["baseline"])
+    return plan.train(name, base.cfg, base.weights, SPARSE, options, [base.name])
 
 
 def _penalty(method, share=None, strength=None, chosen="taylor:0.1"):
