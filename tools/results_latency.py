@@ -40,13 +40,22 @@ def measure(goal):
     append(ROWS, COLUMNS, dict(row, **provenance(about, commands)))
 
 
+def asked(row):
+    """The share of the original's time that a row's command asks for."""
+    return float(row["asked"].split(":")[1].rstrip("%")) / 100
+
+
+def measured(row):
+    """The share that was measured at the end."""
+    return float(row["ms"]) / float(row["original_ms"])
+
+
 def page():
     """The table: what was asked for, and what was measured at the end."""
     text = "| asked of the original's time | measured at the end | off by | ms | the original's ms | measurements |\n"
     text += "|---|---|---|---|---|---|\n"
     for row in read(ROWS):
-        share, asked = float(row["ms"]) / float(row["original_ms"]), float(row["asked"].split(":")[1].rstrip("%")) / 100
-        cells = [row["asked"], "{:.1%}".format(share), "{:+.1%}".format(share / asked - 1)]
+        cells = [row["asked"], "{:.1%}".format(measured(row)), "{:+.1%}".format(measured(row) / asked(row) - 1)]
         text += "| {} |\n".format(" | ".join(cells + [row["ms"], row["original_ms"], row["measurements"]]))
     return text + "\n{}, one thread.\n".format("; ".join(sorted({row["machine"] for row in read(ROWS)})))
 
