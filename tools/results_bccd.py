@@ -5,7 +5,7 @@
 Each step is a darkprune command, and a row of docs/bccd.csv as soon as it is done: a run that is cut short goes on
 where it stopped, training in the middle of its steps. All steps of a seed come before those of the next. The models
 lie in build/bccd; what a row depends on is made again where it is missing. --speed times the pairs of the first seed
-in OpenCV and in Darknet, in turn; --write makes the tables of docs/results.md.
+in OpenCV and in Darknet, those of a baseline in turn; --write makes the tables of docs/results.md.
 
 Training images are the set's trainval list (292), accuracies are those of its test list (72 images) in OpenCV.
 """
@@ -29,7 +29,7 @@ import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from kept_rows import append, commit, is_made  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, THREADS, TIMED, steps_of  # noqa: E402
+from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, THREADS, TIMED_TOGETHER, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
@@ -98,20 +98,23 @@ def run(step, steps, seed):
     sys.stderr.write("{}\n".format(json.dumps(row)))
 
 
-def speed(seed):
-    """Times the baseline and what was pruned from it, in one run whose pairs take turns."""
+def speed(seed, names):
+    """Times a baseline and what was pruned from it, in one run whose pairs take turns; other pairs' rows stay."""
     steps = steps_of(seed)
-    for name in TIMED:
+    for name in names:
         if not is_made(os.path.join(ROOT, steps[name].folder), steps[name].commands):
             sys.exit("error: {} is not there; run its step first, with --only".format(steps[name].folder))
     command = [sys.executable, "-m", "darkprune", "bench", "--runners", "opencv,darknet", "--json"]
     command += ["--threads", THREADS]
-    for name in TIMED:
+    for name in names:
         command += [steps[name].cfg, steps[name].weights]
     found = json.loads(subprocess.check_output(command, cwd=ROOT).decode("utf-8"))
-    called = {model["model"]: name for model, name in zip(found["models"], TIMED)}
+    called = {model["model"]: name for model, name in zip(found["models"], names)}
+    kept = [row for row in kept_rows.read(page.SPEED) if row["step"] not in names]
     with open(page.SPEED, "w") as stream:
         stream.write(",".join(page.SPEED_COLUMNS) + "\n")
+    for row in kept:
+        append(page.SPEED, page.SPEED_COLUMNS, row)
     for timed in found["runs"]:
         row = {"seed": seed, "step": called[timed["model"]], "runner": timed["runner"], "commit": commit()}
         row["ms"] = "{:.2f}".format(timed["median_ms"])
@@ -145,20 +148,23 @@ def main():
     parser.add_argument("--seeds", default="0,1,2", help="(default: %(default)s)")
     parser.add_argument("--only", help="steps, by name")
     parser.add_argument("--list", action="store_true", help="print the steps and whether they have a row")
-    parser.add_argument("--speed", action="store_true", help="time the pairs of the first seed")
+    parser.add_argument("--speed", action="store_true", help="time the pairs of the first seed: those --only, or all")
     parser.add_argument("--write", action="store_true", help="write the tables; measure nothing")
     arguments = parser.parse_args()
     if arguments.write:
         for part in page.PARTS:
             write_part(part, "results_bccd.py", page.PARTS[part]())
         return
-    if arguments.speed:
-        speed(int(arguments.seeds.split(",")[0]))
-        return
     only = arguments.only.split(",") if arguments.only else None
     unknown = sorted(set(only or ()) - set(steps_of(0)))
     if unknown:
         parser.error("no step is called {}; --list names them".format(", ".join(unknown)))
+    if arguments.speed:
+        for names in TIMED_TOGETHER:
+            chosen = [name for name in names if only is None or name in only]
+            if chosen:
+                speed(int(arguments.seeds.split(",")[0]), chosen)
+        return
     prepare()
     for seed in map(int, arguments.seeds.split(",")):
         steps = steps_of(seed)

@@ -68,15 +68,15 @@ def speed():
     if not found:
         return "Nothing was measured yet.\n"
     text = "| pair | ms in OpenCV | ratio | ms in Darknet | ratio |\n|---|---|---|---|---|\n"
-    first = {row["runner"]: float(row["ms"]) for row in reversed(found) if row["step"] == "baseline"}
+    ms = {(row["step"], row["runner"]): float(row["ms"]) for row in found}
     for name in _names(found):
         cells = [name]
         for runner in ("opencv", "darknet"):
-            mine = [float(row["ms"]) for row in found if row["step"] == name and row["runner"] == runner]
-            cells += ["{:.1f}".format(mine[-1]), "{:.2f}".format(first[runner] / mine[-1])] if mine else ["", ""]
+            mine, first = ms.get((name, runner)), ms.get((baseline_of(name), runner))
+            cells += ["{:.1f}".format(mine), "{:.2f}".format(first / mine)] if mine and first else ["", ""]
         text += "| " + " | ".join(cells) + " |\n"
     where = sorted({"{threads} thread(s) on {machine}".format(**row) for row in found})
-    return text + "\nAll in one run, in turn; {}.\n".format("; ".join(where))
+    return text + "\nEach baseline and what was pruned from it in one run, in turn; {}.\n".format("; ".join(where))
 
 
 PARTS = {"bccd": accuracy, "bccd-speed": speed}
