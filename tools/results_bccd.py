@@ -29,7 +29,7 @@ import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from kept_rows import append, commit, is_made  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, THREADS, TIMED_TOGETHER, steps_of  # noqa: E402
+from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, THREADS, TIMED_TOGETHER, baseline_of, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
@@ -162,6 +162,7 @@ def main():
     if arguments.speed:
         for names in TIMED_TOGETHER:
             chosen = [name for name in names if only is None or name in only]
+            chosen = [name for name in names if name in chosen + list(map(baseline_of, chosen))]
             if chosen:
                 speed(int(arguments.seeds.split(",")[0]), chosen)
         return

@@ -11,7 +11,7 @@ CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "150", "60", "60"  # epochs
 LARGER = ("384", "288")  # pixels
-FROM_SCRATCH = ("320", "256")  # the same, of a net that sees no others
+FROM_SCRATCH = ("320", "256")  # the same, of a net that starts from random weights
 AT_FROM_SCRATCH = " at {} x {}".format(*FROM_SCRATCH)
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST_NET = "Yolo-Fastest"  # the step that trains it; all of its steps begin so
@@ -120,7 +120,7 @@ def steps_of(seed):
 
 
 def _larger(plan, base):
-    """The net for larger images: what their size is worth."""
+    """The net for larger images: what their size is worth; and the one that began with them, pruned and recovered."""
     _at_size(plan, base, LARGER, "75")
     first = _at_size(plan, base, FROM_SCRATCH, BASELINE, ["--reinit"])
     sparse = _sparse(plan, first, "sparse" + AT_FROM_SCRATCH, "hoyer", 0.84, "25")
@@ -218,7 +218,7 @@ def _tuned(plan, base, pruned, name, ways):
     for way in ways:
         epochs, options, needs = TUNED, TUNE, [name]
         if way == "distilled":
-            options, needs = options + ["--teacher", base.cfg, base.weights], [name, "baseline"]
+            options, needs = options + ["--teacher", base.cfg, base.weights], [name, base.name]
         if way == "reinit":
             epochs, options = BASELINE, ["--reinit"]
         plan.train("{} {}".format(name, way), pruned.cfg, pruned.weights, epochs, options, needs)

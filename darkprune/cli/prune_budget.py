@@ -136,7 +136,7 @@ def lines(plan: Plan) -> str:
             record["ms"], record["original_ms"], record["timed"]
         )
         text += ", widths of multiples of {}".format(plan.options["round"]) if plan.options["round"] > 1 else ""
-        text += ", {} filters given back that cost no time".format(record["given_back"]) if record["given_back"] else ""
+        text += ", {} filters given back".format(record["given_back"]) if record["given_back"] else ""
     if "accuracy" in record:  # of --max-drop
         text += "; {} {:.2%} of {:.2%}".format(record["metric"], record["accuracy"], record["baseline"])
     if "trials" in record:

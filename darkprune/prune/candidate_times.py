@@ -14,8 +14,8 @@ from darkprune.prune.budget import Amount
 
 TOLERANCE = 0.05  # of the latency that was asked for
 PRECISE = 0.01  # standard error of a net's ratio, from which on it is known
-FEW, MANY = 3, 9  # measurements that know it at the earliest, and in any case
-PASSES = 5
+FEW, MANY = 4, 9  # the fewest and the most measurements of a ratio
+PASSES = 3  # the fewest of a measurement, besides the first, which does not count
 
 Timer = Callable[[Net], float]  # seconds of a forward pass
 
@@ -63,7 +63,7 @@ def over_asked(goal: Amount, seconds: float, base: List[float]) -> float:
 
 
 def known(ratios: List[float]) -> bool:
-    """Whether measurements of one ratio are enough to know it."""
+    """Whether measurements of one ratio are enough to know it: by the estimated standard error of their mean."""
     if len(ratios) < FEW:
         return False
     error = float(np.std(ratios, ddof=1)) / len(ratios) ** 0.5
@@ -101,9 +101,9 @@ class Turns:
             ratios.append(self.ratio(net, reference))
         return float(np.median(ratios))
 
-    def forget(self, keep: List[float]) -> None:
-        """Forgets what was measured, but for these shares."""
-        self._ratios = {share: self._ratios[share] for share in keep if share in self._ratios}
+    def forget(self) -> None:
+        """Forgets what was measured of shares: they come to mean other nets."""
+        self._ratios = {}
 
     def count(self, share: float) -> int:
         """How often the candidate of that share was timed."""

@@ -5,13 +5,12 @@ times counts. A goal that is a share of the original's time is compared with the
 milliseconds with that times the median of all times of the original, so that it holds while the machine keeps its pace.
 
 1. The share: false position on the square root of the time, which falls about linearly with the share, since
-   operations fall with its square; a candidate close to the goal is measured again before it is taken, and once more
-   where the two differ.
+   operations fall with its square; a candidate close to the goal is measured until its ratio is known.
 2. The rounding: at that share, kept widths of multiples of 4, 8 and 16. One that is faster, as runtimes compute
    channels in groups, is taken, the fastest first, and the share is searched for again with it. Where a net is so
    small that such steps miss the goal, the next one has its turn, and what was found without any is the last.
 3. What is given back: tied widths whose removed channels save least operations get them all back, as many widths as
-   fit into the goal, or cost no time: nobody gains by their removal.
+   cost no time, or no more than is left below the goal: nobody gains by their removal.
 4. The result is measured afresh.
 """
 
@@ -25,18 +24,19 @@ from darkprune.graph.channels import Channels
 from darkprune.graph.net import Net
 from darkprune.prune.apply_plan import numbering
 from darkprune.prune.budget import CURE, MOST, Amount
-from darkprune.prune.candidate_times import TOLERANCE, Timer, Turns, asked_ms, over_asked
+from darkprune.prune.candidate_times import MANY, TOLERANCE, Timer, Turns, asked_ms, over_asked
 from darkprune.prune.pipeline import Pruned
 
 CLOSE = 0.02  # at which the search ends
 INSIDE = 0.03  # from the goal, where a rounding has to end: noise may add what is left of TOLERANCE
 STEPS = 2000  # of the share, from none to all: of a net with many dead filters, half a percent may be all that lives
-TIMED = 24  # measurements of candidates after which a search only settles what it has, by up to two more
+TIMED = 24  # measurements of candidates, about, after which a search only settles the best that it has
 ROUNDINGS = (4, 8, 16)
 FASTER = 0.97  # of the time without it, from which a rounding is worth having
 FREE = 1.01  # of the time, up to which channels cost nothing
 AFRESH = 9  # measurements of the result, each in turn with one of the original
 EIGHTHS = 8  # steps in which widths are given back
+FLOORS = ("--min-keep", "--min-keep or --round")  # what keeps the smallest net large: without, with a rounding
 WHOLE = 1.0 - 2.0**-50  # all filters, as a share, which is below 1
 
 Prune = Callable[..., Pruned]  # of channels=share, and other options that differ from those asked for
@@ -55,33 +55,22 @@ Found = NamedTuple(
 )
 
 
-def out_of_reach(turns: Turns, pruned: Callable[[float], Net], goal: Amount) -> Optional[UsageError]:
-    """The error where even the smallest net takes more than TOLERANCE above the goal; None where pruning can reach it.
+def search(turns: Turns, pruned: Callable[[float], Net], goal: Amount, floors: str = FLOORS[0]) -> float:
+    """The share whose time is nearest to the goal, at most TOLERANCE above; 0 where the original needs no more.
 
-    Times the smallest net and the original, which a search needs.
+    floors: options that keep the smallest net large. Raises UsageError where even that takes more than TOLERANCE above.
     """
     for share in (MOST, 0.0):
         if not turns.count(share):
             turns.take(share, pruned(share))
     while turns.of_goal(MOST, goal) > 1 and turns.count(MOST) < 3:  # by chance, perhaps
         turns.take(MOST, pruned(MOST))
-    if turns.of_goal(MOST, goal) <= 1 + TOLERANCE:
-        return None
-    asked = asked_ms(goal, turns.base)
-    cause = "pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}".format(
-        turns.of_goal(MOST, goal) * asked, asked, 1e3 * float(np.median(turns.base))
-    )
-    return UsageError(cause, hint=CURE.format("--min-keep"))
-
-
-def search(turns: Turns, pruned: Callable[[float], Net], goal: Amount) -> float:
-    """The share whose time is nearest to the goal, at most TOLERANCE above; 0 where the original needs no more.
-
-    Raises UsageError where it is out of reach.
-    """
-    error = out_of_reach(turns, pruned, goal)
-    if error is not None:
-        raise error
+    if turns.of_goal(MOST, goal) > 1 + TOLERANCE:
+        asked = asked_ms(goal, turns.base)
+        cause = "pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}".format(
+            turns.of_goal(MOST, goal) * asked, asked, 1e3 * float(np.median(turns.base))
+        )
+        raise UsageError(cause, hint=CURE.format(floors))
     for number in range(TIMED - 2):
         miss = {share: abs(turns.of_goal(share, goal) - 1) for share in turns.shares()}
         near = min(miss, key=lambda share: miss[share])
@@ -95,6 +84,17 @@ def search(turns: Turns, pruned: Callable[[float], Net], goal: Amount) -> float:
         else:
             guess = near if miss[near] <= CLOSE else _guess(turns, goal, number)
         turns.take(guess, pruned(guess))
+    best = _nearest(turns, goal)
+    for _ in range(MANY):
+        if turns.settled(best):
+            break
+        turns.take(best, pruned(best))
+        best = _nearest(turns, goal)
+    return best
+
+
+def _nearest(turns: Turns, goal: Amount) -> float:
+    """The share whose time is nearest to the goal, at most TOLERANCE above where there is one."""
     fine = [share for share in turns.shares() if turns.of_goal(share, goal) <= 1 + TOLERANCE] or turns.shares()
     return min(fine, key=lambda share: abs(turns.of_goal(share, goal) - 1))
 
@@ -115,14 +115,12 @@ def _guess(turns: Turns, goal: Amount, number: int) -> float:
     return min(high - 1, max(low + 1, int(round(low + part * (high - low))))) / float(STEPS)
 
 
-def faster_roundings(turns: Turns, share: float, prune: Prune, current: int) -> List[int]:
-    """The roundings whose nets are faster at that share than that of the current one by more than noise; the fastest
+def faster_roundings(turns: Turns, share: float, prune: Prune) -> List[int]:
+    """The roundings whose nets are faster at that share than that of free widths by more than noise; the fastest
     first."""
-    net = prune(channels=share, round=current).net
+    net = prune(channels=share, round=1).net
     found = []
     for step in ROUNDINGS:
-        if step <= current:
-            continue
         other = prune(channels=share, round=step).net
         ratio = turns.ratio(other, net)
         if ratio < FASTER:  # by chance, perhaps
@@ -142,8 +140,11 @@ def give_back(
     best, low, high = None, 0, EIGHTHS
     while high - low > 1 and len(groups) > 1:
         middle = (low + high) // 2
+        back = len(groups) * middle // EIGHTHS
+        if not back:
+            break
         only: Dict[int, List[int]] = {}
-        for group in groups[len(groups) * middle // EIGHTHS :]:
+        for group in groups[back:]:
             only.update(group)
         other = prune(channels=WHOLE, only=only)
         if turns.settled_ratio(other.net, found.net) <= limit:
@@ -200,15 +201,13 @@ def rounded(
     """
     without = turns.of_goal(free, goal)
     miss = abs(without - 1)
-    allowed = max(INSIDE, miss + CLOSE if miss > TOLERANCE else 0.0)  # CLOSE: for noise
+    allowed = max(INSIDE, miss)
     for step in steps:
-        turns.forget([0.0])
-        pruned = partial(net_of, step)
-        if out_of_reach(turns, pruned, goal) is None:
-            share = search(turns, pruned, goal)
-            over = turns.of_goal(share, goal)
-            if abs(over - 1) <= allowed:
-                return step, share, over
+        turns.forget()
+        share = search(turns, partial(net_of, step), goal)
+        over = turns.of_goal(share, goal)
+        if abs(over - 1) <= allowed:
+            return step, share, over
     return 1, free, without
 
 
@@ -222,22 +221,24 @@ def find(original: Net, goal: Amount, timer: Timer, prune: Prune, rounding: Opti
 
     Raises UsageError where pruning cannot reach it, and what the timer raises.
     """
-    turns, step = Turns(original, timer), rounding or 1
+    turns, step = Turns(original, timer), 1 if rounding is None else rounding
     nets: Dict[Tuple[int, float], Pruned] = {}
 
     def net_of(step: int, share: float) -> Net:
         if (step, share) not in nets:
+            for other in [key for key in nets if key[0] != step]:  # which are not needed again, and may be large
+                del nets[other]
             nets[step, share] = prune(channels=share, round=step)
         return nets[step, share].net
 
-    share = search(turns, partial(net_of, step), goal)
+    share = search(turns, partial(net_of, step), goal, FLOORS[step > 1])
     over = turns.of_goal(share, goal)
     if rounding is None and share:
-        step, share, over = rounded(turns, net_of, goal, share, faster_roundings(turns, share, prune, step))
+        step, share, over = rounded(turns, net_of, goal, share, faster_roundings(turns, share, prune))
     net_of(step, share)
     first = best = nets[step, share]
     options: Dict[str, Any] = {"channels": share, "round": step}
-    limit = max(1.0, FREE / over)  # where the widths' steps lead below the goal, what lies between is given back
+    limit = max(FREE, 1 / over)  # where the widths' steps lead below the goal, what lies between is given back
     only = give_back(turns, original, first, partial(prune, round=step), limit) if share else None
     if only is not None:
         options.update(channels=WHOLE, only=only)

@@ -7,7 +7,7 @@ import small_nets
 from darkprune.errors import UsageError
 from darkprune.prune import knob_search
 from darkprune.prune.budget import Amount
-from darkprune.prune.candidate_times import TOLERANCE, Turns, known
+from darkprune.prune.candidate_times import MANY, TOLERANCE, ProcessTimer, Turns, known
 from darkprune.prune.latency_search import AFRESH, CLOSE, MOST, TIMED, find, missed, savings, search
 from darkprune.prune.pipeline import prune
 from small_nets import HEAD, cfg, conv, section, shortcut
@@ -101,6 +101,22 @@ def test_one_measurement_that_is_far_off_leads_not_astray(net, made, late):
     assert smooth(made(channels=share).net) == pytest.approx(0.6 * smooth(net), rel=TOLERANCE)
 
 
+def test_the_best_of_a_search_is_not_taken_for_one_lucky_measurement(net):
+    """Nothing lies at the goal; of two levels the nearer one is measured until it is known."""
+    goal = Amount(0.5, True)
+    clock = Clock(lambda share: 1.0 if share is net else 0.52 if share < 0.4 else 0.4, noise=0.02)
+    turns = Turns(net, clock)
+    share = search(turns, lambda share: share, goal)
+    assert share < 0.4 and turns.settled(share)
+    assert turns.timed <= TIMED + MANY
+
+
+def test_times_of_a_real_runner(net, made):
+    with ProcessTimer(net, "numpy", 1, 0.01) as timer:
+        whole, least = timer(net), timer(made(channels=MOST).net)
+    assert 0 < least < whole
+
+
 def test_a_machine_that_gets_slower_slows_both(net, made):
     """Halfway all passes take three times as long: the ratio to the original is what counts."""
     clock = Clock(lambda any_net: smooth(any_net) * (3.0 if clock.calls > 9 else 1.0), noise=0.0)
@@ -118,8 +134,8 @@ def test_it_is_met_on_a_noisy_machine_with_the_rounding_left_to_choose(net, made
 
 
 def test_a_ratio_is_known_by_its_standard_error():
-    assert not known([0.5, 0.5]) and known([0.5, 0.5, 0.5])
-    assert not known([0.5, 0.52, 0.48]) and known([0.5, 0.52, 0.48] * 3)
+    assert not known([0.5] * 3) and known([0.5] * 4)
+    assert not known([0.5, 0.52, 0.48, 0.5]) and known([0.5, 0.52, 0.48] * 3)
 
 
 def test_a_steep_fall_within_one_percent_of_the_share(net, made):
@@ -156,6 +172,8 @@ def test_a_latency_out_of_reach(net, made):
         "error: pruning comes down to {:.4g} ms, not to {:.4g}; the original takes {:.4g}\n"
         "hint: ask for less, remove blocks too, or lower --min-keep"
     ).format(1e3 * least, 0.9e3 * least, 1e3 * smooth(net))
+    with pytest.raises(UsageError, match="or lower --min-keep or --round$"):
+        find(net, ms(0.9 * least), Clock(smooth, noise=0.0), made, rounding=8)
 
 
 def test_widths_are_rounded_where_the_runtime_computes_groups(net, made):
