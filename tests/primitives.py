@@ -6,7 +6,7 @@ import numpy as np
 
 from darkprune.backends.base import Builder
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.ops.activation_functions import ACTIVATIONS
 
 _Case = namedtuple("_Case", "name tensors args dialect")

@@ -14,7 +14,7 @@ from darkprune import verify
 from darkprune.backends.darknet_ import DarknetRunner
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.opencv_ import OpenCVRunner
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.graph.build import load
 from darkprune.graph.net import Net
 from darkprune.graph.save import save

@@ -2,7 +2,7 @@
 
 import os
 
-from darkprune.darknet.dialect import DEFAULT
+from darkprune.darknet.dialect_epsilon import DEFAULT
 from darkprune.errors import DarkpruneError
 from darkprune.graph.build import load
 from darkprune.graph.channels import Channels

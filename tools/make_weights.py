@@ -11,7 +11,7 @@ import os
 import numpy as np
 
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.darknet.dialect import DEFAULT, DIALECTS
+from darkprune.darknet.dialect_epsilon import DEFAULT, DIALECTS
 from darkprune.darknet.weights import FLOAT, NEW_HEADER
 from darkprune.errors import CfgError, DarkpruneError, GraphError, Unsupported
 from darkprune.graph.build import load

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence,
 import numpy as np
 
 from darkprune.backends.clock import Clock
-from darkprune.darknet.dialect import DEFAULT, dialect
+from darkprune.darknet.dialect_epsilon import DEFAULT, dialect
 from darkprune.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Builder(object):
     ) -> Tensor:
         """gamma * (x - mean) / deviation(self.dialect, variance) + beta, per channel; the four are [c].
 
-        The divisor is darkprune.darknet.dialect.deviation: every reader has its own (darknet-format.md 2.7).
+        The divisor is darkprune.darknet.dialect_epsilon.deviation: every reader has its own (darknet-format.md 2.7).
         """
         raise self.unsupported("batch_norm")
 

@@ -14,7 +14,7 @@ from darkprune.backends.registry import (
     require_engine_runner,
     require_int8_runner,
 )
-from darkprune.darknet.dialect import DEFAULT
+from darkprune.darknet.dialect_epsilon import DEFAULT
 from darkprune.edit.resize import resize
 from darkprune.errors import UsageError
 from darkprune.graph.build import load

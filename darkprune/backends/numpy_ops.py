@@ -10,7 +10,7 @@ import numpy as np
 from darkprune.backends import geometry
 from darkprune.backends.base import Builder
 from darkprune.backends.numpy_windows import canvas, depth_to_space, fold, space_to_depth, taps
-from darkprune.darknet.dialect import deviation
+from darkprune.darknet.dialect_epsilon import deviation
 from darkprune.ops.activation_functions import activate
 from darkprune.ops.shortcut import source_factors
 

@@ -11,7 +11,7 @@ from darkprune.backends import geometry
 from darkprune.backends.numpy_ops import NumpyBuilder
 from darkprune.backends.onnx_graph import Length, OnnxGraph, OnnxTensor
 from darkprune.backends.recorded import Recorded
-from darkprune.darknet.dialect import DEFAULT
+from darkprune.darknet.dialect_epsilon import DEFAULT
 
 
 class OnnxMaps(Recorded):

@@ -11,7 +11,7 @@ from darkprune.backends import geometry
 from darkprune.backends.onnx_activations import FUNCTIONS, Formula
 from darkprune.backends.onnx_graph import BATCH, OnnxTensor
 from darkprune.backends.onnx_maps import OnnxMaps
-from darkprune.darknet.dialect import deviation
+from darkprune.darknet.dialect_epsilon import deviation
 from darkprune.ops.activation_functions import effective
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Optional, Tuple, Union
 
-from darkprune.darknet.dialect import DEFAULT
+from darkprune.darknet.dialect_epsilon import DEFAULT
 from darkprune.errors import UsageError
 from darkprune.graph.net import Net
 from darkprune.quant.ranges import Ranges

@@ -17,7 +17,7 @@ from darkprune.backends.tensorrt_api import FP32, INT8
 from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_ops import TensorrtBuilder
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
-from darkprune.darknet.dialect import DEFAULT
+from darkprune.darknet.dialect_epsilon import DEFAULT
 from darkprune.errors import EngineError
 from darkprune.ops.activation_functions import effective
 from darkprune.quant.quantization import QParams

@@ -10,7 +10,7 @@ from darkprune.backends.recorded import Recorded
 from darkprune.backends.tensorrt_bounds import LARGEST
 from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
-from darkprune.darknet.dialect import DEFAULT
+from darkprune.darknet.dialect_epsilon import DEFAULT
 
 
 class TensorrtMaps(Recorded):

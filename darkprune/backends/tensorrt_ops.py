@@ -10,7 +10,7 @@ from darkprune.backends.tensorrt_api import BOOL
 from darkprune.backends.tensorrt_layers import Layers
 from darkprune.backends.tensorrt_maps import TensorrtMaps
 from darkprune.backends.tensorrt_tensor import TensorrtTensor
-from darkprune.darknet.dialect import DEFAULT, deviation
+from darkprune.darknet.dialect_epsilon import DEFAULT, deviation
 from darkprune.ops.activation_functions import ACTIVATIONS, effective
 
 

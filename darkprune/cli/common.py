@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from typing import Any, Callable, Dict, Iterable, List, Sequence
 
-from darkprune.darknet.dialect import DEFAULT, DIALECTS
+from darkprune.darknet.dialect_epsilon import DEFAULT, DIALECTS
 from darkprune.errors import Notice
 from darkprune.graph.build import totals
 from darkprune.graph.net import Net

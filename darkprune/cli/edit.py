@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Tuple
 
 from darkprune.cli.common import add_common, comparison, grouped, notice_texts, print_json, warn, write
 from darkprune.darknet import cfg as cfg_text
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.edit import cut, fuse_batch_norm, resize, set_classes, set_options, set_seen
 from darkprune.errors import Notice, UsageError
 from darkprune.graph.build import build, load, totals

@@ -2,14 +2,15 @@
 
     y = gamma * (w * x - mean) / deviation + beta  =  (w * gamma / deviation) * x + (beta - gamma * mean / deviation)
 
-with the deviation of `darkprune.darknet.dialect`. In every reader the folded net then computes what that one did.
+with the deviation of `darkprune.darknet.dialect_epsilon`. In every reader the folded net then computes what that one
+did.
 """
 
 from typing import Dict, List
 
 import numpy as np
 
-from darkprune.darknet.dialect import Dialect, dialect
+from darkprune.darknet.dialect_epsilon import Dialect, dialect
 from darkprune.errors import GraphError, Notice, Unsupported
 from darkprune.graph.layer import Layer, Param
 from darkprune.graph.net import Net

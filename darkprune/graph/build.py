@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Set
 from darkprune.darknet import cfg as cfg_text
 from darkprune.darknet import values
 from darkprune.darknet.cfg import CfgDocument, Section
-from darkprune.darknet.dialect import DEFAULT, dialect
+from darkprune.darknet.dialect_epsilon import DEFAULT, dialect
 from darkprune.darknet.pair import recover
 from darkprune.darknet.weights import WeightsFile
 from darkprune.errors import CfgError, Notice, place

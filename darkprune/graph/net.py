@@ -3,7 +3,7 @@
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from darkprune.darknet.cfg import CfgDocument
-from darkprune.darknet.dialect import Dialect
+from darkprune.darknet.dialect_epsilon import Dialect
 from darkprune.darknet.weights import NEW_HEADER, Header, WeightsFile
 from darkprune.errors import GraphError, Notice
 from darkprune.graph.layer import Configured, Layer, NetInput

@@ -9,7 +9,7 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
-from darkprune.darknet.dialect import DEFAULT, dialect
+from darkprune.darknet.dialect_epsilon import DEFAULT, dialect
 
 Activation = NamedTuple(
     "Activation",

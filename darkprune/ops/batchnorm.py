@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Iterator, List
 
 import numpy as np
 
-from darkprune.darknet.dialect import deviation, dialect
+from darkprune.darknet.dialect_epsilon import deviation, dialect
 from darkprune.errors import Unsupported
 from darkprune.ops.base import Emission, Fate, Hazard, Op, ParamSpec, Shape, opt, param, require_image
 

@@ -8,7 +8,7 @@ from darkprune.backends.channel_slots import Map, placed
 from darkprune.backends.forward import forward
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.numpy_ops import NumpyBuilder
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported
 from darkprune.graph.build import load

@@ -9,7 +9,7 @@ import need
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.onnxruntime_ import OnnxRuntimeRunner
 from darkprune.backends.registry import RUNNERS, open_runner
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.darknet.weights import Header
 from darkprune.errors import MissingDependency, Unsupported, UsageError, VerifyError
 from darkprune.graph.build import load

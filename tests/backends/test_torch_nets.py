@@ -10,7 +10,7 @@ import pytest
 import need
 from darkprune.backends.numpy_ import NumpyRunner
 from darkprune.backends.torch_ import TorchRunner
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.darknet.weights import Header
 from darkprune.errors import Unsupported
 from darkprune.graph.build import load

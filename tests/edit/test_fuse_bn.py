@@ -8,7 +8,7 @@ import small_nets
 from darkprune import verify
 from darkprune.backends.darknet_ import DarknetRunner
 from darkprune.backends.opencv_ import OpenCVRunner
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.edit import fuse_batch_norm
 from darkprune.errors import GraphError, Unsupported, UsageError
 from darkprune.graph.build import load

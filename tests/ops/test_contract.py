@@ -6,7 +6,7 @@ import pytest
 import need
 from darkprune.backends.darknet_ import DarknetRunner
 from darkprune.backends.numpy_ import NumpyRunner
-from darkprune.darknet.dialect import DIALECTS
+from darkprune.darknet.dialect_epsilon import DIALECTS
 from darkprune.errors import Unsupported, VerifyError
 from darkprune.graph.layer import _READ
 from darkprune.graph.write import cfg_bytes, file_arrays
