@@ -75,3 +75,29 @@ def test_differences_are_paired_with_the_same_seed(tools, monkeypatch):
         "| baseline | 2 | 85.00 |  | 85.00 | 10 | 4 KB | 1.000 | 0 % |",
         "| 60 | 1 | 79.00 | -1.00 (-1.00 to -1.00) | 79.00 | 10 | 4 KB | 1.000 | 0 % |",
     ]
+
+
+def test_what_each_step_is_compared_with(tools):
+    _, plan, _ = tools
+    assert {name: plan.baseline_of(name) for name in plan.steps_of(0) if "320" in name} == {
+        "baseline at 320 x 256": "baseline",
+        "baseline at 320 x 256 trained on": "baseline",
+        "sparse at 320 x 256": "baseline at 320 x 256 trained on",
+        "80 at 320 x 256": "baseline at 320 x 256 trained on",
+        "80 at 320 x 256 fine-tuned": "baseline at 320 x 256 trained on",
+    }
+
+
+def test_times_are_compared_within_their_run(tools, monkeypatch):
+    page, plan, _ = tools
+    small, large = plan.TIMED_TOGETHER
+    steps = [(small[0], 12), (small[1], 6), (large[0], 30), (large[1], 6)]
+    rows = [dict(step=step, runner="opencv", ms=str(ms), threads="1", machine="M") for step, ms in steps]
+    monkeypatch.setattr(page, "read", lambda path: rows)
+    cells = [line.split(" | ") for line in page.speed().splitlines()[2:6]]
+    assert {row[0].strip("| "): row[2] for row in cells} == {
+        small[0]: "1.00",
+        small[1]: "2.00",
+        large[0]: "1.00",
+        large[1]: "5.00",
+    }

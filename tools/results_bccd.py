@@ -29,7 +29,7 @@ import results_bccd_page as page  # noqa: E402
 from int8_bootstrap import matches, precision  # noqa: E402
 from kept_rows import append, commit, is_made  # noqa: E402
 from results import write as write_part  # noqa: E402
-from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, THREADS, TIMED_TOGETHER, baseline_of, steps_of  # noqa: E402
+from results_bccd_steps import COCO, DATA, FOLDER, PRUNING, THREADS, TIMED_TOGETHER, steps_of  # noqa: E402
 
 from darkprune.backends.model import Model  # noqa: E402
 from darkprune.data.data_file import DataFile  # noqa: E402
@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--seeds", default="0,1,2", help="(default: %(default)s)")
     parser.add_argument("--only", help="steps, by name")
     parser.add_argument("--list", action="store_true", help="print the steps and whether they have a row")
-    parser.add_argument("--speed", action="store_true", help="time the pairs of the first seed: those --only, or all")
+    parser.add_argument("--speed", action="store_true", help="time the first seed's pairs, or those in a run with --only")
     parser.add_argument("--write", action="store_true", help="write the tables; measure nothing")
     arguments = parser.parse_args()
     if arguments.write:
@@ -160,11 +160,12 @@ def main():
     if unknown:
         parser.error("no step is called {}; --list names them".format(", ".join(unknown)))
     if arguments.speed:
+        never = sorted(set(only or ()) - set(sum(TIMED_TOGETHER, ())))
+        if never:
+            parser.error("{} is not timed; what is: {}".format(never[0], ", ".join(sum(TIMED_TOGETHER, ()))))
         for names in TIMED_TOGETHER:
-            chosen = [name for name in names if only is None or name in only]
-            chosen = [name for name in names if name in chosen + list(map(baseline_of, chosen))]
-            if chosen:
-                speed(int(arguments.seeds.split(",")[0]), chosen)
+            if only is None or set(only) & set(names):  # a run times them all, as they are compared
+                speed(int(arguments.seeds.split(",")[0]), names)
         return
     prepare()
     for seed in map(int, arguments.seeds.split(",")):

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 from kept_rows import read
-from results_bccd_steps import baseline_of, steps_of
+from results_bccd_steps import TIMED_TOGETHER, baseline_of, steps_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS, DRAWS = (os.path.join(ROOT, "docs", name) for name in ("bccd.csv", "bccd-resamples.csv"))
@@ -71,8 +71,9 @@ def speed():
     ms = {(row["step"], row["runner"]): float(row["ms"]) for row in found}
     for name in _names(found):
         cells = [name]
+        baseline = next(together[0] for together in TIMED_TOGETHER if name in together)
         for runner in ("opencv", "darknet"):
-            mine, first = ms.get((name, runner)), ms.get((baseline_of(name), runner))
+            mine, first = ms.get((name, runner)), ms.get((baseline, runner))
             cells += ["{:.1f}".format(mine), "{:.2f}".format(first / mine)] if mine and first else ["", ""]
         text += "| " + " | ".join(cells) + " |\n"
     where = sorted({"{threads} thread(s) on {machine}".format(**row) for row in found})

@@ -11,9 +11,9 @@ CFG = os.path.join("cfg", "bccd-yolov3.cfg")
 
 BASELINE, SPARSE, TUNED = "150", "60", "60"  # epochs
 LARGER = ("384", "288")  # pixels
-FROM_SCRATCH = ("320", "256")  # the same, of a net that starts from random weights
-AT_FROM_SCRATCH = " at {} x {}".format(*FROM_SCRATCH)
-BEST = "baseline" + AT_FROM_SCRATCH + " trained on"  # the most accurate one
+SIZE = ("320", "256")  # pixels, of the net that has them from its first epoch
+AT_SIZE = " at {} x {}".format(*SIZE)
+BEST = "baseline" + AT_SIZE + " trained on"  # the most accurate one
 COCO = os.path.join(FOLDER, "yolo-fastest-1.1")  # a copy of the published pair
 FASTEST_NET = "Yolo-Fastest"  # the step that trains it; all of its steps begin so
 FASTEST = ["--batch", "16", "--subdivisions", "1", "--policy", "sgdr", "--burn-in", "50"]
@@ -28,7 +28,7 @@ BY_LATENCY = LATENCY + " of the time by {}"
 TIMED = ("baseline", "60", "60 + 8 blocks", "70", "80", "80 then 8 blocks")
 TIMED += ("83", "85", "87", "90", "95")
 TIMED += tuple(map(BY_LATENCY.format, WAYS)) + tuple(map(UNSPARSIFIED.format, WAYS[:2]))
-TIMED_TOGETHER = (TIMED, (BEST, "80" + AT_FROM_SCRATCH))  # each a baseline and what it became
+TIMED_TOGETHER = (TIMED, (BEST, "80" + AT_SIZE))  # each a baseline and what it became
 STRENGTHS = {"hoyer": "15", "proximal": "8", "subgradient": "0.8"}  # of the loss of an image, a sum over its cells
 SPARSIFY = {
     "hoyer": ["--learning-rate", "0.001", "--ema-alpha", "0.99"],
@@ -92,10 +92,11 @@ class Plan:
 
 
 def baseline_of(name):
-    """The step that another is compared with: its net before anything was taken away."""
+    """The step that another is compared with: its net before anything was taken away; of the larger baselines, the
+    smaller one."""
     if name.startswith(FASTEST_NET):
         return FASTEST_NET
-    return BEST if AT_FROM_SCRATCH in name else "baseline"
+    return BEST if AT_SIZE in name and not name.startswith("baseline") else "baseline"
 
 
 def steps_of(seed):
@@ -123,10 +124,10 @@ def steps_of(seed):
 def _larger(plan, base):
     """The net for larger images: what their size is worth; and the one that began with them, pruned and recovered."""
     _at_size(plan, base, LARGER, "75")
-    first = _at_size(plan, base, FROM_SCRATCH, BASELINE, ["--reinit"])
+    first = _at_size(plan, base, SIZE, BASELINE, ["--reinit"])
     first = plan.train(BEST, first.cfg, first.weights, TUNED, TUNE, [first.name])
-    sparse = _sparse(plan, first, "sparse" + AT_FROM_SCRATCH, "hoyer", 0.84, "25")
-    pruned = plan.prune("80" + AT_FROM_SCRATCH, sparse, ["--channels", "0.8"], [sparse.name])
+    sparse = _sparse(plan, first, "sparse" + AT_SIZE, "hoyer", 0.84, "25")
+    pruned = plan.prune("80" + AT_SIZE, sparse, ["--channels", "0.8"], [sparse.name])
     _tuned(plan, first, pruned, pruned.name, ("fine-tuned",))
 
 

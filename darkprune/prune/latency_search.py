@@ -154,6 +154,12 @@ def give_back(
     return best
 
 
+def spare(over: float) -> float:
+    """By which factor a time may grow where filters are given back: what noise hides, and what the widths' steps have
+    left below the goal. over: the time over the goal."""
+    return max(FREE if over <= 1 + CLOSE else 1.0, 1 / over)
+
+
 def savings(original: Net, found: Pruned) -> List[Dict[int, List[int]]]:
     """What a plan removes of each tied width, layer -> channels by the original's numbers; first what saves least.
 
@@ -204,7 +210,10 @@ def rounded(
     allowed = max(INSIDE, miss)
     for step in steps:
         turns.forget()
-        share = search(turns, partial(net_of, step), goal)
+        try:
+            share = search(turns, partial(net_of, step), goal)
+        except UsageError:  # with these widths it is out of reach
+            continue
         over = turns.of_goal(share, goal)
         if abs(over - 1) <= allowed:
             return step, share, over
@@ -238,8 +247,7 @@ def find(original: Net, goal: Amount, timer: Timer, prune: Prune, rounding: Opti
     net_of(step, share)
     first = best = nets[step, share]
     options: Dict[str, Any] = {"channels": share, "round": step}
-    limit = max(FREE, 1 / over)  # where the widths' steps lead below the goal, what lies between is given back
-    only = give_back(turns, original, first, partial(prune, round=step), limit) if share else None
+    only = give_back(turns, original, first, partial(prune, round=step), spare(over)) if share else None
     if only is not None:
         options.update(channels=WHOLE, only=only)
         best = prune(**options)
