@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--seeds", default="0,1,2", help="(default: %(default)s)")
     parser.add_argument("--only", help="steps, by name")
     parser.add_argument("--list", action="store_true", help="print the steps and whether they have a row")
-    parser.add_argument("--speed", action="store_true", help="time the first seed's pairs, or those in a run with --only")
+    parser.add_argument("--speed", action="store_true", help="time the first seed's pairs, or the runs with --only")
     parser.add_argument("--write", action="store_true", help="write the tables; measure nothing")
     arguments = parser.parse_args()
     if arguments.write:
