@@ -101,3 +101,20 @@ def test_times_are_compared_within_their_run(tools, monkeypatch):
         large[0]: "1.00",
         large[1]: "5.00",
     }
+
+
+def test_the_readme_tells_the_rows_of_the_most_accurate_net(tools):
+    page, plan, _ = tools
+    told = " ".join((need.ROOT / "README.md").read_text().split())
+
+    def mean(step, column):
+        return np.mean([float(row[column]) for row in page.rows() if row["step"] == step])
+
+    fine, ms = "80" + plan.AT_SIZE + " fine-tuned", {}
+    for row in page.read(page.SPEED):
+        ms[row["step"], row["runner"]] = float(row["ms"])
+    faster = [ms[plan.BEST, runner] / ms["80" + plan.AT_SIZE, runner] for runner in ("opencv", "darknet")]
+    assert "has AP50 {:.1f} on the 72 test images".format(100 * mean(plan.BEST, "ap50")) in told
+    smaller = mean(plan.BEST, "bytes") / mean(fine, "bytes")
+    assert "it has {:.1f} with weights {:.0f} times smaller".format(100 * mean(fine, "ap50"), smaller) in told
+    assert "is {:.1f} times as fast in OpenCV and {:.1f} times in Darknet".format(*faster) in told

@@ -29,6 +29,7 @@ TIMED = ("baseline", "60", "60 + 8 blocks", "70", "80", "80 then 8 blocks")
 TIMED += ("83", "85", "87", "90", "95")
 TIMED += tuple(map(BY_LATENCY.format, WAYS)) + tuple(map(UNSPARSIFIED.format, WAYS[:2]))
 TIMED_TOGETHER = (TIMED, (BEST, "80" + AT_SIZE))  # each a baseline and what it became
+HARDER = (0.84, "25")  # share of the filters that are to die, and the strength, where 80 % and more go
 STRENGTHS = {"hoyer": "15", "proximal": "8", "subgradient": "0.8"}  # of the loss of an image, a sum over its cells
 SPARSIFY = {
     "hoyer": ["--learning-rate", "0.001", "--ema-alpha", "0.99"],
@@ -109,7 +110,7 @@ def steps_of(seed):
     _recovered(plan, base, sparse, "60", ["--channels", "0.6"], fewer)
     _recovered(plan, base, sparse, "60 + 8 blocks", ["--channels", "0.6", "--blocks", "8"], fewer)
     _recovered(plan, base, sparse, "70", ["--channels", "0.7"], ("distilled",))
-    harder = _sparse(plan, base, "sparse harder", "hoyer", 0.84, "25")
+    harder = _sparse(plan, base, "sparse harder", "hoyer", *HARDER)
     _recovered(plan, base, harder, "80", ["--channels", "0.8"])
     eighty = plan.steps["80"]
     images = ["--images", os.path.join(os.path.dirname(DATA), "trainval.txt"), "--count", "32"]
@@ -126,7 +127,7 @@ def _larger(plan, base):
     _at_size(plan, base, LARGER, "75")
     first = _at_size(plan, base, SIZE, BASELINE, ["--reinit"])
     first = plan.train(BEST, first.cfg, first.weights, TUNED, TUNE, [first.name])
-    sparse = _sparse(plan, first, "sparse" + AT_SIZE, "hoyer", 0.84, "25")
+    sparse = _sparse(plan, first, "sparse" + AT_SIZE, "hoyer", *HARDER)
     pruned = plan.prune("80" + AT_SIZE, sparse, ["--channels", "0.8"], [sparse.name])
     _tuned(plan, first, pruned, pruned.name, ("fine-tuned",))
 
@@ -154,7 +155,7 @@ def _once(plan, base, sparse, harder):
             plan.prune("{} absorb {}".format(share, mode), source, options, [source.name])
     for method in ("proximal", "subgradient"):
         _sparse(plan, base, "sparse by " + method, method)
-    _sparse(plan, base, "sparse by gamma", "hoyer", 0.84, "25", "local:0.3")
+    _sparse(plan, base, "sparse by gamma", "hoyer", HARDER[0], HARDER[1], "local:0.3")
     for share in ("0.83", "0.85", "0.87", "0.9", "0.95"):
         name = "{:g}".format(100 * float(share))
         pruned = plan.prune(name, harder, ["--channels", share], [harder.name])

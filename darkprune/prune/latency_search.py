@@ -115,13 +115,13 @@ def _guess(turns: Turns, goal: Amount, number: int) -> float:
     return min(high - 1, max(low + 1, int(round(low + part * (high - low))))) / float(STEPS)
 
 
-def faster_roundings(turns: Turns, share: float, prune: Prune) -> List[int]:
+def faster_roundings(turns: Turns, share: float, pruned: Callable[[int, float], Net]) -> List[int]:
     """The roundings whose nets are faster at that share than that of free widths by more than noise; the fastest
     first."""
-    net = prune(channels=share, round=1).net
+    net = pruned(1, share)
     found = []
     for step in ROUNDINGS:
-        other = prune(channels=share, round=step).net
+        other = pruned(step, share)
         ratio = turns.ratio(other, net)
         if ratio < FASTER:  # by chance, perhaps
             ratio = turns.settled_ratio(other, net)
@@ -233,19 +233,21 @@ def find(original: Net, goal: Amount, timer: Timer, prune: Prune, rounding: Opti
     turns, step = Turns(original, timer), 1 if rounding is None else rounding
     nets: Dict[Tuple[int, float], Pruned] = {}
 
-    def net_of(step: int, share: float) -> Net:
+    def made(step: int, share: float) -> Pruned:
         if (step, share) not in nets:
             for other in [key for key in nets if key[0] != step]:  # which are not needed again, and may be large
                 del nets[other]
             nets[step, share] = prune(channels=share, round=step)
-        return nets[step, share].net
+        return nets[step, share]
+
+    def net_of(step: int, share: float) -> Net:
+        return made(step, share).net
 
     share = search(turns, partial(net_of, step), goal, FLOORS[step > 1])
     over = turns.of_goal(share, goal)
     if rounding is None and share:
-        step, share, over = rounded(turns, net_of, goal, share, faster_roundings(turns, share, prune))
-    net_of(step, share)
-    first = best = nets[step, share]
+        step, share, over = rounded(turns, net_of, goal, share, faster_roundings(turns, share, net_of))
+    first = best = made(step, share)
     options: Dict[str, Any] = {"channels": share, "round": step}
     only = give_back(turns, original, first, partial(prune, round=step), spare(over)) if share else None
     if only is not None:
